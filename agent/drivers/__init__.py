@@ -1,0 +1,1 @@
+"""Bytes on sockets, behind the one edge of `agent.outcome`."""

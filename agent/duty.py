@@ -1,0 +1,331 @@
+"""One run on this agent, from claim to release: prepare, make load segment by segment, ship what was measured."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from agent.load import Ended, Lease, Load
+from agent.outcome import Driver, Outcome
+from agent.record import Recorder
+from agent.settings import Settings
+from agent.ship import Shipper
+from agent.wake import Waker
+from protocol import subjects
+from protocol.bus import Bus
+from protocol.histogram import Histogram
+from protocol.messages import (
+    Assign,
+    Machine,
+    Manifest,
+    Ready,
+    Refused,
+    Restripe,
+    Segment,
+    SeriesKey,
+    Shard,
+    Start,
+    Target,
+)
+from protocol.schedule import NS_PER_S, Shape, Stripe, Timetable
+
+PULSE_S = 0.05
+CUT_GRACE_S = 0.01
+FOREVER_NS = 1 << 62
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a duty works with; tests put their own in place of the machine's."""
+
+    make_driver: Callable[[tuple[Target, ...], int, str], Driver]
+    make_waker: Callable[[Callable[[], None]], Waker]
+    now_ns: Callable[[], int] = time.perf_counter_ns
+    wall_ns: Callable[[], int] = time.time_ns
+    cpu_ns: Callable[[], int] = time.process_time_ns
+
+
+class Duty:
+    """What this agent was assigned; `epoch` is the newest that it knows of."""
+
+    def __init__(self, assign: Assign, bus: Bus, settings: Settings, tools: Tools) -> None:
+        self.assign = assign
+        self.epoch = assign.epoch
+        self.shipper = Shipper(bus, subjects.shards(assign.namespace, assign.run_id))
+        self.lease = Lease(tools.now_ns() + assign.lease_ns)
+        self.answer: Ready | Refused | None = None
+        self.segment = -1
+        self._bus = bus
+        self._settings = settings
+        self._tools = tools
+        self._driver: Driver | None = None
+        self._origin = ""
+        self._connections = 0
+        self._load: Load | None = None
+        self._stopped = False
+        self._running: asyncio.Task[None] | None = None
+        self._begun: dict[int, int] = {}
+        self._clock_offset_ns = 0
+        self._recorder: Recorder | None = None
+
+    @property
+    def tried(self) -> int:
+        """Requests tried in the segment under way."""
+        return self._recorder.tried if self._recorder else 0
+
+    async def prepare(self, clock_offset_ns: int, clock_error_ns: int) -> Ready | Refused:
+        """Check the policy, resolve, connect, make the initial calls: `Ready`, or `Refused` with the reason."""
+        try:
+            await self._fetch_bodies()
+            self._check_ceilings()
+            await self._connect(0)
+            errors = await self._initial_calls(self.assign.segments[0])
+        except PermissionError as error:
+            return Refused(self._settings.agent_id, str(error))
+        self._clock_offset_ns = clock_offset_ns
+        return Ready(
+            self._settings.agent_id,
+            self._settings.incarnation,
+            clock_offset_ns=clock_offset_ns,
+            clock_error_ns=clock_error_ns,
+            initial_errors=tuple(errors),
+        )
+
+    def start(self, order: Start, tasks: asyncio.TaskGroup) -> str:
+        """Begin a segment at its instant; empty, or why not."""
+        if order.segment in self._begun and order.epoch <= self._begun[order.segment]:
+            return ""
+        if self._running is not None and not self._running.done():
+            if self._load is None or not self._is_ahead():
+                return f"segment {self.segment} is under way"
+            self._running.cancel()  # a newer epoch of a segment that has not begun yet
+        self.epoch = max(self.epoch, order.epoch)
+        self._begun[order.segment] = order.epoch
+        self.segment = order.segment
+        self._stopped = False
+        wait_ns = order.start_at_ns - self._clock_offset_ns - self._tools.wall_ns()
+        self._start_ns = self._tools.now_ns() + wait_ns
+        self._running = tasks.create_task(self._run(order.segment), name=f"segment {order.segment}")
+        return ""
+
+    def restripe(self, order: Restripe) -> None:
+        """Take on another part of the timetable; an epoch that is known already changes nothing."""
+        if order.epoch > self.epoch and order.segment == self.segment and self._load is not None:
+            self.epoch = order.epoch
+            self._load.restripe(order.stripe)
+
+    def stop(self, why: Ended = Ended.STOPPED) -> None:
+        """Start nothing more in the segment under way."""
+        self._stopped = True
+        if self._load is not None:
+            self._load.stop(why)
+
+    def renew(self) -> None:
+        """A controller answered: the lease counts from now."""
+        self.lease.until_ns = self._tools.now_ns() + self.assign.lease_ns
+        if self._load is not None:
+            self._load.resume()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether load waits for a controller's word after a freeze."""
+        return self._load is not None and self._load.is_held
+
+    async def finished(self) -> None:
+        """Returns when no segment is under way and everything is shipped."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
+        await self.shipper.flushed()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        if self._driver is not None:
+            await self._driver.close()
+
+    def _is_ahead(self) -> bool:
+        return self._tools.now_ns() < self._start_ns
+
+    async def _fetch_bodies(self) -> None:
+        segments = []
+        for segment in self.assign.segments:
+            targets = [await self._with_body(target) for target in segment.targets]
+            segments.append(msgspec.structs.replace(segment, targets=tuple(targets)))
+        self.assign = msgspec.structs.replace(self.assign, segments=tuple(segments))
+
+    async def _with_body(self, target: Target) -> Target:
+        if not target.body_blob:
+            return target
+        body = await self._bus.get_blob(target.body_blob)
+        if body is None:
+            raise PermissionError(f"the payload {target.body_blob} of {target.url} is not in the object store")
+        return msgspec.structs.replace(target, body=body)
+
+    def _check_ceilings(self) -> None:
+        for segment in self.assign.segments:
+            rate = None
+            if segment.shape.is_open:
+                timetable = Timetable(segment.shape)
+                rate = timetable.planned / max(timetable.length_ns, 1) * NS_PER_S / segment.stripe.of
+            objection = self._settings.policy.objection(rate, segment.connections)
+            if objection:
+                raise PermissionError(objection)
+
+    async def _connect(self, index: int) -> None:
+        """Have connections to a segment's origin: those of the segment before, where it is the same."""
+        segment = self.assign.segments[index]
+        same = self._driver is not None and index > 0 and self.assign.segments[index - 1].targets == segment.targets
+        if same and self._connections == segment.connections:
+            return
+        if self._driver is not None:
+            await self._driver.close()
+        self._driver = self._tools.make_driver(segment.targets, segment.connections, self.assign.user_agent)
+        self._connections = segment.connections
+        await self._driver.open()
+
+    async def _initial_calls(self, segment: Segment) -> list[str]:
+        """What went wrong in one call on each connection, where the segment asks for them."""
+        if not segment.initial_calls:
+            return []
+        assert self._driver is not None
+        is_fine = (*range(200, 300), 418)  # as Fortio, which counts a teapot as success
+        errors: list[str] = []
+
+        class Watching(Recorder):
+            def done(self, outcome: Outcome) -> None:
+                super().done(outcome)
+                if outcome.status not in is_fine:
+                    errors.append(f"{outcome.error or 'status'} {outcome.status or outcome.text}".strip())
+
+        once = msgspec.structs.replace(
+            segment, shape=Shape(count=segment.connections), count=segment.connections, stripe=Stripe(0, 1)
+        )
+        recorder = Watching(SeriesKey(), ())
+        load = self._load_of(once, recorder)
+        load.begin(self._tools.now_ns())
+        await load.finished.wait()
+        return errors
+
+    async def _run(self, index: int) -> None:
+        segment = self.assign.segments[index]
+        await self._connect(index)
+        assert self._driver is not None
+        recorder = Recorder(SeriesKey(segment=index), segment.targets[0].limits_ns, agent=self._settings.agent_id)
+        load = self._load_of(segment, recorder)
+        self._recorder, self._load = recorder, load
+        load.begin(self._start_ns)
+        if self._stopped:
+            load.stop(Ended.STOPPED)
+        course = _Course(index, recorder, load, cpu_ns=self._tools.cpu_ns())
+        async with asyncio.TaskGroup() as tasks:
+            pulse = tasks.create_task(self._pulse(course), name="pulse")
+            second = 0
+            while not load.finished.is_set():
+                await self._until(load, second + 1)
+                if load.finished.is_set():
+                    break
+                await self._cut(course, second, (second + 1) * NS_PER_S)
+                second = max(second + 1, (self._tools.now_ns() - self._start_ns) // NS_PER_S)
+            pulse.cancel()
+        load.watch()
+        await load.close_account()
+        await self._cut(course, second, FOREVER_NS)
+        await self._sign_off(course)
+
+    def _load_of(self, segment: Segment, recorder: Recorder) -> Load:
+        assert self._driver is not None
+        return Load(
+            segment,
+            self._driver,
+            recorder,
+            self.lease,
+            now_ns=self._tools.now_ns,
+            make_waker=self._tools.make_waker,
+        )
+
+    async def _until(self, load: Load, second: int) -> None:
+        """Wait for the end of a second of the run, or of the load."""
+        wait_s = (self._start_ns + second * NS_PER_S - self._tools.now_ns()) / 1e9 + CUT_GRACE_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(wait_s, 0.001)):
+                await load.finished.wait()
+
+    async def _cut(self, course: "_Course", second: int, until_ns: int) -> None:
+        """Ship what was done up to an instant."""
+        targets = self.assign.segments[course.index].targets
+        course.load.sweep(2 * max(target.timeout_ns for target in targets) + NS_PER_S)
+        cpu_ns = self._tools.cpu_ns()
+        machine = Machine(
+            cpu_ns=cpu_ns - course.cpu_ns,
+            wall_ns=NS_PER_S,
+            loop_delay=course.delays.pack(),
+            pacer=course.load.pacer,
+        )
+        course.cpu_ns = cpu_ns
+        course.all_delays.merge(course.delays)
+        course.delays.clear()
+        shard = Shard(
+            run_id=self.assign.run_id,
+            epoch=self.epoch,
+            agent=self._settings.agent_id,
+            incarnation=self._settings.incarnation,
+            seq=-1,
+            segment=course.index,
+            second=second,
+            series=(course.recorder.cut(until_ns),),
+            machine=machine,
+        )
+        await self.shipper.put(shard)
+
+    async def _pulse(self, course: "_Course") -> None:
+        """Look after the load, and measure how late the event loop is."""
+        while True:
+            expected = self._tools.now_ns() + int(PULSE_S * 1e9)
+            await asyncio.sleep(PULSE_S)
+            course.delays.record(self._tools.now_ns() - expected)
+            course.load.watch()
+
+    async def _sign_off(self, course: "_Course") -> None:
+        load, recorder = course.load, course.recorder
+        await self.shipper.sign_off(
+            Manifest(
+                run_id=self.assign.run_id,
+                epoch=self.epoch,
+                agent=self._settings.agent_id,
+                incarnation=self._settings.incarnation,
+                segment=course.index,
+                last_seq=-1,
+                ended=load.ended,
+                elapsed_ns=load.elapsed_ns,
+                series=(recorder.total.series(),),
+                machine=Machine(
+                    cpu_ns=self._tools.cpu_ns() - course.began_cpu_ns,
+                    wall_ns=load.elapsed_ns,
+                    loop_delay=course.all_delays.pack(),
+                    pacer=load.pacer,
+                ),
+            )
+        )
+        _log.debug("segment_signed_off", segment=course.index, ended=load.ended, tried=recorder.tried)
+
+
+@dataclass
+class _Course:
+    """A segment under way."""
+
+    index: int
+    recorder: Recorder
+    load: Load
+    cpu_ns: int
+    delays: Histogram = field(default_factory=Histogram)
+    all_delays: Histogram = field(default_factory=Histogram)
+
+    def __post_init__(self) -> None:
+        self.began_cpu_ns = self.cpu_ns
