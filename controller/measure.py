@@ -1,0 +1,220 @@
+"""Pure: what the merged counts of a target say, metric by metric, under each assumption about what is not known.
+
+Three things may be unknown: how much of a latency is our own lateness, what became of requests given to a lost agent,
+and how long requests that were cut off would have taken. An `Assumption` settles all three; a metric is then a number.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from functools import cache
+from itertools import product
+from math import inf, sqrt
+
+import numpy as np
+
+from protocol.histogram import Histogram, highest_of
+from protocol.messages import Clock, ErrorClass, Fate
+from protocol.series import Tally
+
+NS_PER_MS = 1_000_000
+
+
+class Unknown(StrEnum):
+    """What a verdict may have to survive."""
+
+    LAG = "lag"
+    UNACCOUNTED = "unaccounted"
+    CUT_OFF = "cut-off"
+
+
+OURS = frozenset({Unknown.LAG, Unknown.UNACCOUNTED})
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """The worst about these unknowns, and the best about the others.
+
+    Worst: our lag belongs to the latency; unaccounted requests were errors slower than any limit; cut-off ones would
+    never have ended. Best: without our lag; unaccounted ones were perfect; cut-off ones ended right there.
+    """
+
+    worst: frozenset[Unknown]
+
+
+ALL_ASSUMPTIONS = tuple(
+    Assumption(frozenset(unknown for unknown, is_worst in zip(Unknown, choice, strict=True) if is_worst))
+    for choice in product((False, True), repeat=len(Unknown))
+)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit in ns as `Target.limits_ns` has it, at this position; samples above it are counted exactly."""
+
+    position: int
+    ns: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One target's merged counts. `unaccounted` requests were given to an agent that was lost."""
+
+    tally: Tally
+    is_open: bool
+    unaccounted: int = 0
+
+    @property
+    def requests(self) -> int:
+        """Requests in the metrics: tried and unsent."""
+        return self.tally.tried + self.tally.unsent
+
+    @property
+    def errors(self) -> int:
+        """Requests that went wrong or were never sent."""
+        return self.tally.errors + self.tally.unsent
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that latency is judged by."""
+        return Clock.RESPONSE if self.is_open else Clock.SERVICE
+
+    @property
+    def unknowns(self) -> frozenset[Unknown]:
+        """What is not known of these requests at all."""
+        found = set()
+        if self.is_open and self.histogram(Clock.LAG).max_ns > 0:
+            found.add(Unknown.LAG)
+        if self.unaccounted:
+            found.add(Unknown.UNACCOUNTED)
+        if self.fate(self.clock, Fate.CUT).count:
+            found.add(Unknown.CUT_OFF)
+        return frozenset(found)
+
+    def fate(self, clock: Clock, fate: Fate) -> Histogram:
+        """The histogram of one clock and fate."""
+        return self.tally.histograms.get(f"{clock}.{fate}") or _empty()
+
+    def histogram(self, clock: Clock, fates: tuple[Fate, ...] = tuple(Fate)) -> Histogram:
+        """One clock's histogram over fates; those cut off count with what is known of them."""
+        total = Histogram()
+        for fate in fates:
+            total.merge(self.fate(clock, fate))
+        return total
+
+    def statuses_2xx(self) -> int:
+        """Answers with a 2xx status."""
+        return sum(count for status, count in self.tally.statuses.items() if 200 <= status < 300)
+
+    def request_count(self, assumption: Assumption | None = None) -> float:
+        """Requests; those unaccounted may or may not have been sent."""
+        is_worst = assumption is not None and Unknown.UNACCOUNTED in assumption.worst
+        return self.requests + (self.unaccounted if is_worst else 0)
+
+    def error_count(self, assumption: Assumption | None = None) -> float:
+        """Errors; at worst all unaccounted requests are."""
+        is_worst = assumption is not None and Unknown.UNACCOUNTED in assumption.worst
+        return self.errors + (self.unaccounted if is_worst else 0)
+
+    def error_rate(self, assumption: Assumption | None = None) -> float | None:
+        """Errors as a fraction of requests."""
+        requests = self.requests + (0 if assumption is None else self.unaccounted)
+        return None if not requests else self.error_count(assumption) / requests
+
+    def latency(self, statistic: str, assumption: Assumption | None = None) -> float | None:
+        """`mean`, `stddev`, `min`, `max` or `p<X>` in msec; infinite where the assumption leaves no bound.
+
+        Without an assumption: as measured, cut-off requests with what is known of them, unaccounted ones left out.
+        """
+        known, cut, extra = self._parts(assumption)
+        infinite = (cut.count if self._is_worst(assumption, Unknown.CUT_OFF) else 0) + (
+            extra if self._is_worst(assumption, Unknown.UNACCOUNTED) else 0
+        )
+        zeros = extra if assumption and not self._is_worst(assumption, Unknown.UNACCOUNTED) else 0
+        finite = _sum(known, cut) if not self._is_worst(assumption, Unknown.CUT_OFF) else known
+        value = _statistic(statistic, finite, zeros, infinite)
+        return None if value is None else value / NS_PER_MS
+
+    def is_within(self, percentile: Fraction, limit: Limit, assumption: Assumption | None = None) -> bool | None:
+        """Whether a percentile is at most a limit, by exact counts: count(> limit) <= (1 - p) n. None: no samples."""
+        clock = self._clock(assumption)
+        known = sum(self._over(clock, fate, limit) for fate in (Fate.OK, Fate.ERROR))
+        _known, cut, extra = self._parts(assumption)
+        over_cut = cut.count if self._is_worst(assumption, Unknown.CUT_OFF) else self._over(clock, Fate.CUT, limit)
+        over_extra = extra if self._is_worst(assumption, Unknown.UNACCOUNTED) else 0
+        total = _known.count + cut.count + extra
+        return None if not total else known + over_cut + over_extra <= (1 - percentile) * total
+
+    def samples(self) -> int:
+        """Requests behind a latency."""
+        return sum(self.fate(self.clock, fate).count for fate in Fate)
+
+    def _over(self, clock: Clock, fate: Fate, limit: Limit) -> int:
+        counts = self.tally.over.get(f"{clock}.{fate}")
+        return counts[limit.position] if counts else 0
+
+    def _clock(self, assumption: Assumption | None) -> Clock:
+        if self.is_open and assumption is not None and Unknown.LAG not in assumption.worst:
+            return Clock.UNLAGGED
+        return self.clock
+
+    def _is_worst(self, assumption: Assumption | None, unknown: Unknown) -> bool:
+        return assumption is not None and unknown in assumption.worst
+
+    def _parts(self, assumption: Assumption | None) -> tuple[Histogram, Histogram, int]:
+        clock = self._clock(assumption)
+        known = self.histogram(clock, (Fate.OK, Fate.ERROR))
+        return known, self.fate(clock, Fate.CUT), self.unaccounted if assumption is not None else 0
+
+
+def local_errors(tally: Tally) -> int:
+    """Requests that failed for reasons of the agents' own machines."""
+    return tally.classes.get(ErrorClass.LOCAL, 0)
+
+
+def percentile_fraction(statistic: str) -> Fraction:
+    """`p99.9` -> 999/1000."""
+    return Fraction(statistic.removeprefix("p")) / 100
+
+
+@cache
+def _empty() -> Histogram:
+    return Histogram()
+
+
+def _sum(first: Histogram, second: Histogram) -> Histogram:
+    total = Histogram()
+    total.merge(first)
+    total.merge(second)
+    return total
+
+
+def _statistic(statistic: str, finite: Histogram, zeros: int, infinite: int) -> float | None:
+    """A statistic in ns of these samples, some zeros, and some that are larger than anything."""
+    total = finite.count + zeros + infinite
+    if not total:
+        return None
+    if statistic.startswith("p"):
+        return _percentile(percentile_fraction(statistic), finite, zeros, total)
+    if statistic == "min":
+        return 0.0 if zeros else float(finite.min_ns) if finite.count else inf
+    if infinite:
+        return inf
+    if statistic == "max":
+        return float(finite.max_ns)
+    if statistic == "mean":
+        return finite.sum_ns / total
+    if statistic == "stddev":
+        variance = Fraction(finite.sum_squares * total - finite.sum_ns**2, total**2)
+        return sqrt(variance)
+    raise ValueError(f"latency-{statistic}: expected mean, stddev, min, max or p<X>")
+
+
+def _percentile(percentile: Fraction, finite: Histogram, zeros: int, total: int) -> float:
+    rank = max(1, -(-percentile.numerator * total // percentile.denominator))
+    if rank <= zeros:
+        return 0.0
+    if rank > zeros + finite.count:
+        return inf
+    index = int(np.searchsorted(np.cumsum(finite.counts), rank - zeros))
+    return float(min(highest_of(index) * 1000, finite.max_ns))

@@ -1,0 +1,98 @@
+"""Pure: an experiment's load x a number of agents -> who sends what when. Shares add up to the asked load exactly."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from protocol.messages import Segment, Target
+from protocol.schedule import NS_PER_S, Part, Shape, Stripe, Timetable, share
+
+RATE_PER_AGENT = 10_000  # requests/s that one agent carries with room to spare
+
+
+@dataclass(frozen=True)
+class LoadSegment:
+    """One segment of a run, over all agents."""
+
+    name: str
+    provider: str
+    target: Target
+    shape: Shape
+    connections: int
+    max_length_ns: int
+    is_warmup: bool = False
+    initial_calls: bool = False
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """The rate asked for, None in closed load."""
+        if not self.shape.is_open:
+            return None
+        timetable = Timetable(self.shape)
+        return timetable.planned / max(timetable.length_ns, 1) * NS_PER_S
+
+    @property
+    def planned(self) -> int | None:
+        """Requests planned; None where the answers decide (closed load with a duration)."""
+        return Timetable(self.shape).planned if self.shape.is_open else self.shape.count
+
+    @property
+    def length_ns(self) -> int | None:
+        """The planned length; None where the answers decide (closed load with a count)."""
+        return Timetable(self.shape).length_ns if self.shape.is_open else self.shape.duration_ns
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who sends what when: agent number i of `agents` has the stripe i of each segment."""
+
+    segments: tuple[LoadSegment, ...]
+    agents: int
+
+    def assignment(self, index: int) -> tuple[Segment, ...]:
+        """One agent's part of every segment."""
+        return tuple(self._part(segment, index) for segment in self.segments)
+
+    def part(self, segment: int, index: int) -> Part:
+        """One agent's part of an open segment's timetable."""
+        return Part(Timetable(self.segments[segment].shape), (Stripe(index, self.agents),))
+
+    @property
+    def hash(self) -> str:
+        """The same for the same plan: what was asked of whom, in twelve hexadecimal digits."""
+        parts = [self.assignment(index) for index in range(self.agents)]
+        return hashlib.sha256(msgspec.msgpack.encode(parts)).hexdigest()[:12]
+
+    def _part(self, segment: LoadSegment, index: int) -> Segment:
+        count = None
+        if not segment.shape.is_open and segment.shape.count is not None:
+            count = share(segment.shape.count, index, self.agents)
+        return Segment(
+            name=segment.name,
+            targets=(segment.target,),
+            shape=segment.shape,
+            stripe=Stripe(index, self.agents),
+            connections=share(segment.connections, index, self.agents),
+            max_length_ns=segment.max_length_ns,
+            count=count,
+            is_warmup=segment.is_warmup,
+            initial_calls=segment.initial_calls,
+        )
+
+
+def agents_needed(segments: Sequence[LoadSegment]) -> int:
+    """The fewest agents that carry the load."""
+    return max(1, *(-(-int(segment.rate_per_s or 0) // RATE_PER_AGENT) for segment in segments))
+
+
+def most_agents(segments: Sequence[LoadSegment]) -> int:
+    """The most agents that all have a connection and a request of their own."""
+    planned = [segment.planned for segment in segments if segment.planned is not None]
+    return max(1, min((*(segment.connections for segment in segments), *planned)))
+
+
+def split(segments: Sequence[LoadSegment], agents: int) -> Plan:
+    """The plan for so many agents, or fewer where some would have no connection."""
+    return Plan(tuple(segments), max(1, min(agents, most_agents(segments))))
