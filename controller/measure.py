@@ -18,6 +18,7 @@ from protocol.messages import Clock, ErrorClass, Fate
 from protocol.series import Tally
 
 NS_PER_MS = 1_000_000
+Number = Fraction | float  # exact, or infinite
 
 
 class Unknown(StrEnum):
@@ -63,6 +64,7 @@ class Measured:
     tally: Tally
     is_open: bool
     unaccounted: int = 0
+    limits_ns: tuple[int, ...] = ()
 
     @property
     def requests(self) -> int:
@@ -106,23 +108,23 @@ class Measured:
         """Answers with a 2xx status."""
         return sum(count for status, count in self.tally.statuses.items() if 200 <= status < 300)
 
-    def request_count(self, assumption: Assumption | None = None) -> float:
+    def request_count(self, assumption: Assumption | None = None) -> int:
         """Requests; those unaccounted may or may not have been sent."""
         is_worst = assumption is not None and Unknown.UNACCOUNTED in assumption.worst
         return self.requests + (self.unaccounted if is_worst else 0)
 
-    def error_count(self, assumption: Assumption | None = None) -> float:
+    def error_count(self, assumption: Assumption | None = None) -> int:
         """Errors; at worst all unaccounted requests are."""
         is_worst = assumption is not None and Unknown.UNACCOUNTED in assumption.worst
         return self.errors + (self.unaccounted if is_worst else 0)
 
-    def error_rate(self, assumption: Assumption | None = None) -> float | None:
+    def error_rate(self, assumption: Assumption | None = None) -> Fraction | None:
         """Errors as a fraction of requests."""
         requests = self.requests + (0 if assumption is None else self.unaccounted)
-        return None if not requests else self.error_count(assumption) / requests
+        return None if not requests else Fraction(self.error_count(assumption), requests)
 
-    def latency(self, statistic: str, assumption: Assumption | None = None) -> float | None:
-        """`mean`, `stddev`, `min`, `max` or `p<X>` in msec; infinite where the assumption leaves no bound.
+    def latency(self, statistic: str, assumption: Assumption | None = None) -> Number | None:
+        """`mean`, `stddev`, `min`, `max` or `p<X>` in msec, exactly; infinite where the assumption leaves no bound.
 
         Without an assumption: as measured, cut-off requests with what is known of them, unaccounted ones left out.
         """
@@ -133,7 +135,7 @@ class Measured:
         zeros = extra if assumption and not self._is_worst(assumption, Unknown.UNACCOUNTED) else 0
         finite = _sum(known, cut) if not self._is_worst(assumption, Unknown.CUT_OFF) else known
         value = _statistic(statistic, finite, zeros, infinite)
-        return None if value is None else value / NS_PER_MS
+        return value if value is None or value == inf else Fraction(value) / NS_PER_MS
 
     def is_within(self, percentile: Fraction, limit: Limit, assumption: Assumption | None = None) -> bool | None:
         """Whether a percentile is at most a limit, by exact counts: count(> limit) <= (1 - p) n. None: no samples."""
@@ -189,7 +191,7 @@ def _sum(first: Histogram, second: Histogram) -> Histogram:
     return total
 
 
-def _statistic(statistic: str, finite: Histogram, zeros: int, infinite: int) -> float | None:
+def _statistic(statistic: str, finite: Histogram, zeros: int, infinite: int) -> Number | None:
     """A statistic in ns of these samples, some zeros, and some that are larger than anything."""
     total = finite.count + zeros + infinite
     if not total:
@@ -197,24 +199,24 @@ def _statistic(statistic: str, finite: Histogram, zeros: int, infinite: int) -> 
     if statistic.startswith("p"):
         return _percentile(percentile_fraction(statistic), finite, zeros, total)
     if statistic == "min":
-        return 0.0 if zeros else float(finite.min_ns) if finite.count else inf
+        return Fraction(0) if zeros else Fraction(finite.min_ns) if finite.count else inf
     if infinite:
         return inf
     if statistic == "max":
-        return float(finite.max_ns)
+        return Fraction(finite.max_ns)
     if statistic == "mean":
-        return finite.sum_ns / total
+        return Fraction(finite.sum_ns, total)
     if statistic == "stddev":
         variance = Fraction(finite.sum_squares * total - finite.sum_ns**2, total**2)
-        return sqrt(variance)
+        return Fraction(sqrt(variance))
     raise ValueError(f"latency-{statistic}: expected mean, stddev, min, max or p<X>")
 
 
-def _percentile(percentile: Fraction, finite: Histogram, zeros: int, total: int) -> float:
+def _percentile(percentile: Fraction, finite: Histogram, zeros: int, total: int) -> Number:
     rank = max(1, -(-percentile.numerator * total // percentile.denominator))
     if rank <= zeros:
-        return 0.0
+        return Fraction(0)
     if rank > zeros + finite.count:
         return inf
     index = int(np.searchsorted(np.cumsum(finite.counts), rank - zeros))
-    return float(min(highest_of(index) * 1000, finite.max_ns))
+    return Fraction(min(highest_of(index) * 1000, finite.max_ns))

@@ -1,0 +1,147 @@
+"""Runs an experiment in this process: the bus, the agents, the tasks, what the terminal shows, and the exit code."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+import uvloop
+
+from controller import loop
+from controller.cli.documents import Document, read_result, write_new, write_result
+from controller.cli.exits import Exit, of_result
+from controller.cli.flags import Where
+from controller.cli.live import watching
+from controller.conductor import Conductor
+from controller.experiment.document import write_atomically
+from controller.experiment.http import HttpTask
+from controller.experiment.result import Result
+from controller.experiment.spec import Experiment
+from controller.fleet import Fleet
+from controller.leader import take_term
+from controller.local import KEEP_BYTES, nats_server
+from controller.local import agents as local_agents
+from controller.report import ReportInput, render
+from controller.tasks import http as http_task
+from protocol.nats_bus import connect
+
+_log = structlog.get_logger()
+
+
+def execute(
+    experiment: Experiment, document: Document, run_dir: Path, where: Where, level: str, *, is_new: bool
+) -> Exit:
+    """Run it, keep experiment.yaml up to date, print the text report; the exit code."""
+    payloads = loop.read_payloads(experiment)
+    if is_new:
+        write_new(run_dir, document)
+    result = uvloop.run(_Execution(experiment, document, run_dir, where, level).run(payloads))
+    sys.stdout.write(render(report_input(experiment, document, result), "text"))
+    sys.stdout.flush()
+    return of_result(result)
+
+
+def write_html(run_dir: Path, path: Path) -> None:
+    """The HTML report of a folder's experiment, into a file."""
+    document, experiment, result = read_result(run_dir)
+    write_atomically(path, render(report_input(experiment, document, result), "html"))
+
+
+def report_input(experiment: Experiment, document: Document, result: Result | None) -> ReportInput:
+    """What a report is made of."""
+    return ReportInput(
+        name=experiment.metadata.name,
+        namespace=experiment.metadata.namespace,
+        spec=list(document.get("spec", [])),
+        result=result,
+        completed=result is not None and result.num_completed_tasks == len(experiment.spec),
+    )
+
+
+class _Execution:
+    """One experiment under way, which Ctrl-C can end early."""
+
+    def __init__(self, experiment: Experiment, document: Document, run_dir: Path, where: Where, level: str) -> None:
+        self._experiment = experiment
+        self._document = document
+        self._run_dir = run_dir
+        self._where = where
+        self._level = level
+        self._conductor: Conductor | None = None
+        self._interrupts = 0
+        self._main: asyncio.Task[Result] | None = None
+        self._result = loop.fresh_result()
+
+    async def run(self, payloads: loop.Payloads) -> Result:
+        """The result; a first Ctrl-C or SIGTERM makes it a partial one, a second ends everything at once."""
+        running = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            running.add_signal_handler(number, self._interrupt)
+        self._main = asyncio.create_task(self._run(payloads), name="experiment")
+        try:
+            return await self._main
+        except asyncio.CancelledError:
+            self._save(self._result.model_copy(update={"interrupted": True}))
+            return self._result
+
+    async def _run(self, payloads: loop.Payloads) -> Result:
+        async with self._site() as site, watching(self._experiment) as watch:
+
+            def note(conductor: Conductor, task: int) -> None:
+                self._conductor = conductor
+                if self._interrupts:
+                    conductor.stop("interrupted")
+                watch(conductor, task)
+
+            return await loop.run(
+                self._experiment, payloads, http_task.Site(**{**vars(site), "watch": note}), self._save
+            )
+
+    def _interrupt(self) -> None:
+        self._interrupts += 1
+        if self._interrupts == 1 and self._conductor is not None:
+            _log.warning("interrupted", what="finishing what is in flight; press Ctrl-C again to end at once")
+            self._conductor.stop("interrupted")
+        elif self._main is not None:
+            self._main.cancel()
+
+    def _save(self, result: Result) -> None:
+        self._result = result
+        write_result(self._run_dir, self._document, result)
+
+    @asynccontextmanager
+    async def _site(self) -> AsyncIterator[http_task.Site]:
+        where = self._where
+        async with AsyncExitStack() as stack:
+            version = ""
+            url = where.nats
+            namespace = where.namespace
+            if url is None:
+                server = await stack.enter_async_context(nats_server())
+                url, version = server.url, server.version
+                await stack.enter_async_context(local_agents(self._most_agents(), url, namespace, self._quiet_level()))
+            bus = await stack.enter_async_context(connect(url, name="seatrial"))
+            await (bus.set_up() if where.nats else bus.set_up(keep_bytes=KEEP_BYTES))
+            term = await take_term(bus, namespace)
+            fleet = await stack.enter_async_context(Fleet(bus, namespace, term).listening())
+            yield http_task.Site(
+                bus=bus,
+                fleet=fleet,
+                namespace=namespace,
+                term=term,
+                is_local=where.nats is None,
+                agents=where.agents,
+                wait_s=where.wait_s,
+                nats_version=version,
+            )
+
+    def _most_agents(self) -> int:
+        tasks = [task for task in self._experiment.spec if isinstance(task, HttpTask)]
+        return max((http_task.agents_for(task, self._where.agents) for task in tasks), default=1)
+
+    def _quiet_level(self) -> str:
+        """What an agent of our own logs, unless somebody looks for details, is of no interest."""
+        return self._level if self._level in ("debug", "error") else "warning"

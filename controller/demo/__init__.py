@@ -1,0 +1,1 @@
+"""The sample service that `seatrial demo` puts under load."""

@@ -1,0 +1,176 @@
+"""One machine: a private nats-server and agent processes, and their certain end.
+
+A small shell owns the server and its folder and reads a pipe from this process; agents read another. However this
+process ends, `kill -9` included, the pipes close: the agents leave, the server stops, the folder goes.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from controller.errors import CouldNotRunError
+
+START_S = 15.0
+END_S = 5.0
+POLL_S = 0.005
+MAX_STORE = 1 << 30
+KEEP_BYTES = MAX_STORE // 4  # of the stream, and of the object store
+_WARDEN = """
+dir=$1; shift
+trap '' INT HUP TERM
+"$@" >"$dir/nats.log" 2>&1 &
+server=$!
+while read -r _; do :; done
+kill -TERM "$server" 2>/dev/null
+tries=0
+while kill -0 "$server" 2>/dev/null && [ "$tries" -lt 40 ]; do tries=$((tries + 1)); sleep 0.05; done
+kill -KILL "$server" 2>/dev/null
+wait "$server"
+rm -rf "$dir"
+"""
+_CONFIG = """
+server_name: seatrial
+host: "127.0.0.1"
+port: -1
+ports_file_dir: "{folder}"
+max_payload: 8MB
+authorization {{ token: "{token}" }}
+jetstream {{ store_dir: "{folder}/jetstream", max_memory_store: 256MB, max_file_store: {max_store} }}
+"""
+
+
+@dataclass(frozen=True)
+class LocalBus:
+    """A private NATS server of this process."""
+
+    url: str
+    version: str
+
+
+@asynccontextmanager
+async def nats_server() -> AsyncIterator[LocalBus]:
+    """A NATS server with JetStream on a free port of the loopback, for the length of the block."""
+    binary = find("nats-server")
+    folder = Path(tempfile.mkdtemp(prefix="seatrial-"))
+    token = secrets.token_urlsafe(24)
+    config = folder / "nats.conf"
+    config.write_text(_CONFIG.format(folder=folder, token=token, max_store=MAX_STORE), encoding="utf-8")
+    warden = await asyncio.create_subprocess_exec(
+        "/bin/sh",
+        "-c",
+        _WARDEN,
+        "seatrial-warden",
+        str(folder),
+        binary,
+        "-c",
+        str(config),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        address, version = await _address(folder, warden)
+        yield LocalBus(f"nats://{token}@{address}", version)
+    finally:
+        await _end(warden)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def agents(count: int, nats_url: str, namespace: str, loglevel: str) -> AsyncIterator[Sequence[str]]:
+    """That many agent processes, by name, for the length of the block."""
+    binary = find("seatrial-agent")
+    environment = {**os.environ, "SEATRIAL_NATS": nats_url}
+    async with AsyncExitStack() as stack:
+        names = []
+        for number in range(count):
+            name = f"agent-{number + 1}"
+            process = await asyncio.create_subprocess_exec(
+                binary,
+                "--id",
+                name,
+                "--namespace",
+                namespace,
+                "--any-target",
+                "--end-with-stdin",
+                "--loglevel",
+                loglevel,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
+            stack.push_async_callback(_end, process)
+            names.append(name)
+        yield names
+
+
+def find(name: str) -> str:
+    """The path of a program of this environment, or of the PATH."""
+    beside = Path(sysconfig.get_path("scripts")) / name
+    if beside.is_file():
+        return str(beside)
+    near = Path(sys.executable).parent / name
+    found = str(near) if near.is_file() else shutil.which(name)
+    if not found:
+        package = "seatrial[agent]" if name == "seatrial-agent" else "seatrial[controller]"
+        raise CouldNotRunError(f"{name} is not installed: pip install '{package}'")
+    return found
+
+
+async def _address(folder: Path, warden: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Where the server listens, and its version: from the file that it writes when it is up."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(START_S):
+            while warden.returncode is None:
+                address = _ports(folder)
+                if address:
+                    return address, _version(folder)
+                await asyncio.sleep(POLL_S)
+    last = _log_lines(folder)[-1:] or ["it said nothing"]
+    raise CouldNotRunError(f"nats-server did not start within {START_S:g} s: {last[0]}")
+
+
+def _ports(folder: Path) -> str:
+    for path in folder.glob("*.ports"):
+        with suppress(ValueError, LookupError, OSError):  # not fully written yet
+            return str(json.loads(path.read_text(encoding="utf-8"))["nats"][0]).removeprefix("nats://")
+    return ""
+
+
+def _version(folder: Path) -> str:
+    for line in _log_lines(folder):
+        if "Version:" in line:
+            return line.rpartition("Version:")[2].strip()
+    return ""
+
+
+def _log_lines(folder: Path) -> list[str]:
+    with suppress(OSError):
+        return (folder / "nats.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return []
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Close the pipe, and see the process gone; what does not go is killed with its group."""
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        async with asyncio.timeout(END_S):
+            await process.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()

@@ -1,0 +1,1 @@
+"""One module per task: a task is `validate`, which the experiment models do, and `run`."""
