@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,7 +93,8 @@ async def agents(count: int, nats_url: str, namespace: str, loglevel: str) -> As
     """That many agent processes, by name, for the length of the block."""
     binary = find("seatrial-agent")
     environment = {**os.environ, "SEATRIAL_NATS": nats_url}
-    async with AsyncExitStack() as stack:
+    started: list[asyncio.subprocess.Process] = []
+    try:
         names = []
         for number in range(count):
             name = f"agent-{number + 1}"
@@ -112,9 +113,11 @@ async def agents(count: int, nats_url: str, namespace: str, loglevel: str) -> As
                 env=environment,
                 start_new_session=True,
             )
-            stack.push_async_callback(_end, process)
+            started.append(process)
             names.append(name)
         yield names
+    finally:
+        await asyncio.gather(*map(_end, started))
 
 
 def find(name: str) -> str:

@@ -56,15 +56,6 @@ def fresh_result() -> Result:
     return Result(start_time=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-def read_payloads(experiment: Experiment) -> Payloads:
-    """The request bodies of all tasks; `BadInputError` before anything has run."""
-    return {
-        number: http_task.read_payloads(task)
-        for number, task in enumerate(experiment.spec)
-        if isinstance(task, HttpTask)
-    }
-
-
 async def run(experiment: Experiment, payloads: Payloads, site: http_task.Site, save: Save) -> Result:
     """The result of one pass; a task that fails ends it, and the result says why."""
     so_far = _Pass(findings=[findings.of_code(one.code, str(one)) for one in outlook(experiment)])

@@ -9,8 +9,6 @@ import msgspec
 from protocol.messages import Segment, Target
 from protocol.schedule import NS_PER_S, Part, Shape, Stripe, Timetable, share
 
-RATE_PER_AGENT = 10_000  # requests/s that one agent carries with room to spare
-
 
 @dataclass(frozen=True)
 class LoadSegment:
@@ -80,11 +78,6 @@ class Plan:
             is_warmup=segment.is_warmup,
             initial_calls=segment.initial_calls,
         )
-
-
-def agents_needed(segments: Sequence[LoadSegment]) -> int:
-    """The fewest agents that carry the load."""
-    return max(1, *(-(-int(segment.rate_per_s or 0) // RATE_PER_AGENT) for segment in segments))
 
 
 def most_agents(segments: Sequence[LoadSegment]) -> int:

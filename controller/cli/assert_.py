@@ -35,7 +35,7 @@ def assert_(
     """
     from controller.cli.documents import read_result  # noqa: PLC0415 not for --help
 
-    flags.begin_log(loglevel, context)
+    flags.log_level(loglevel, context)
     wanted = _conditions(conditions)
     deadline_s = time.monotonic() + flags.seconds(timeout, "--timeout")
     while True:

@@ -28,7 +28,7 @@ def demo(
     from controller.cli.execution import execute, write_html  # noqa: PLC0415 not for --help
     from controller.experiment.spec import from_document  # noqa: PLC0415
 
-    level = flags.begin_log(loglevel, context)
+    level = flags.log_level(loglevel, context)
     site = flags.where(agents, None, "10s", "demo")
     with tempfile.TemporaryDirectory(prefix="seatrial-demo-") as folder, _sample_service() as url:
         document = experiment_of(url, duration)
@@ -48,8 +48,12 @@ def target(
     import uvloop  # noqa: PLC0415 not for --help
 
     from controller.demo.target import serve_until_stopped  # noqa: PLC0415
+    from controller.errors import BadInputError  # noqa: PLC0415
 
-    uvloop.run(serve_until_stopped(host, port, end_with_stdin=end_with_stdin))
+    try:
+        uvloop.run(serve_until_stopped(host, port, end_with_stdin=end_with_stdin))
+    except OSError as error:
+        raise BadInputError(f"the sample service can't listen on {host}:{port}: {error.strerror or error}") from error
 
 
 def experiment_of(url: str, duration: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The flags that several commands share."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -94,13 +93,9 @@ def check_level(level: str | None) -> str | None:
     return level.lower() if level else None
 
 
-def begin_log(own: str | None, context: typer.Context) -> str:
-    """Set up the log by the command's own flag, or the one before the command; the level."""
-    from controller.settings import set_up_log  # noqa: PLC0415 not for --help
-
-    level = check_level(own) or context.obj or "info"
-    set_up_log(level)
-    return level if hasattr(logging, level.upper()) else "info"
+def log_level(own: str | None, context: typer.Context) -> str:
+    """The level by the command's own flag, or the one before the command."""
+    return check_level(own) or context.obj or "info"
 
 
 def no_charts(*flags: object) -> None:

@@ -24,7 +24,7 @@ def gen(
     """Write experiment.yaml from values, and run nothing."""
     from controller.cli.documents import from_values, write_new  # noqa: PLC0415 not for --help
 
-    flags.begin_log(loglevel, context)
+    flags.log_level(loglevel, context)
     flags.no_charts(chart_name, remote_folder, no_download, charts_parent)
     document, _experiment = from_values(values, sets, set_strings, set_files, lenient=lenient)
     path = write_new(run_dir, document)

@@ -53,7 +53,7 @@ def http(
     from controller.cli.execution import execute, write_html  # noqa: PLC0415
     from controller.experiment.spec import from_document  # noqa: PLC0415
 
-    level = flags.begin_log(loglevel, context)
+    level = flags.log_level(loglevel, context)
     site = flags.where(agents, nats, wait_agents, namespace)
     given: dict[str, Any] = {
         "url": url,

@@ -35,7 +35,7 @@ def launch(
     from controller.cli.documents import from_values, write_new  # noqa: PLC0415 not for --help
     from controller.cli.execution import execute  # noqa: PLC0415
 
-    level = flags.begin_log(loglevel, context)
+    level = flags.log_level(loglevel, context)
     flags.no_charts(chart_name, remote_folder, no_download, charts_parent)
     site = flags.where(agents, nats, wait_agents, namespace)
     document, experiment = from_values(values, sets, set_strings, set_files, lenient=lenient)

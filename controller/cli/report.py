@@ -21,7 +21,7 @@ def report(
     from controller.cli.documents import read_result  # noqa: PLC0415 not for --help
     from controller.report import FORMATS, ReportInput, render  # noqa: PLC0415
 
-    flags.begin_log(loglevel, context)
+    flags.log_level(loglevel, context)
     if output.lower() not in FORMATS:
         render(ReportInput("", "", [], None, completed=False), output)  # says what is wrong with it
     document, experiment, result = read_result(run_dir)

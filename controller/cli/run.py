@@ -21,7 +21,7 @@ def run(
     from controller.cli.documents import read  # noqa: PLC0415 not for --help
     from controller.cli.execution import execute  # noqa: PLC0415
 
-    level = flags.begin_log(loglevel, context)
+    level = flags.log_level(loglevel, context)
     site = flags.where(agents, nats, wait_agents, namespace)
     document, experiment = read(run_dir, lenient=lenient)
     return int(execute(experiment, document, run_dir, site, level, is_new=False))

@@ -5,26 +5,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from importlib.metadata import version
-from pathlib import Path
 from secrets import token_hex
 
-from controller import assess, findings, plan
+from controller import findings, plan
 from controller.account import Conducted, measured
 from controller.conductor import Conductor, Order
-from controller.errors import BadInputError
 from controller.experiment.assess import Slo
 from controller.experiment.http import HttpEndpoint, HttpTask
 from controller.experiment.metrics import Unit
 from controller.experiment.result import Finding, HistBucket, Insights, MetricInfo, RunResult, Severity
-from controller.fetch import fetch
 from controller.fleet import Fleet
 from controller.measure import Measured
 from controller.run import OnLoss, RunEnded, Terms
 from controller.summary import run_result, scalars
+from controller.tasks.crew import agents_for
+from controller.tasks.http_plan import segments_of
 from protocol import subjects
 from protocol.bus import Bus
-from protocol.messages import Fate, Hello, StatusRange, Target
-from protocol.schedule import NS_PER_S, Shape
+from protocol.messages import Fate, Hello
+from protocol.schedule import NS_PER_S
 
 INLINE_BODY = 256 * 1024
 LEASE_S = 60.0
@@ -32,7 +31,6 @@ LEASE_REDISTRIBUTE_S = 10.0
 GRACE_S = 5.0
 LOCAL_LEAD_S = 0.3
 LEAD_S = 1.0
-MAX_PAYLOAD = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -61,45 +59,6 @@ class Harvest:
     why: str = ""  # it failed; empty if it did not
 
 
-def read_payloads(task: HttpTask) -> dict[str, bytes]:
-    """The request body of each endpoint, by name; `BadInputError` if one can't be read."""
-    return {endpoint.name: _payload(endpoint) for endpoint in task.resolved()}
-
-
-def _payload(endpoint: HttpEndpoint) -> bytes:
-    what = f"the payload of endpoint {endpoint.name}" if endpoint.name else "the payload"
-    if endpoint.payload_url:
-        return fetch(endpoint.payload_url, what=what, max_bytes=MAX_PAYLOAD)
-    if endpoint.payload_file:
-        try:
-            body = Path(endpoint.payload_file).read_bytes()
-        except OSError as error:
-            raise BadInputError(f"{what}: {endpoint.payload_file} can't be read: {error.strerror or error}") from error
-        if len(body) > MAX_PAYLOAD:
-            raise BadInputError(f"{what}: {endpoint.payload_file} is larger than {MAX_PAYLOAD >> 20} MiB")
-        return body
-    return (endpoint.payload_str or "").encode("utf-8")
-
-
-def segments_of(task: HttpTask, slos: Iterable[Slo], payloads: Mapping[str, bytes]) -> list[plan.LoadSegment]:
-    """The segments of a task's run: per endpoint its warm-up, if it has one, and its load."""
-    limits = list(slos)
-    segments: list[plan.LoadSegment] = []
-    for endpoint in task.resolved():
-        target = _target(endpoint, assess.limits_ns(limits, endpoint.provider), payloads.get(endpoint.name, b""))
-        if endpoint.warmup_num_requests or endpoint.warmup_duration_s:
-            segments.append(_warmup(endpoint, target))
-        segments.append(_load(endpoint, target, is_warmup=task.is_warmup))
-    return segments
-
-
-def agents_for(task: HttpTask, asked: int | None) -> int:
-    """How many agents the task runs on, given what was asked for on the command line."""
-    segments = segments_of(task, (), {})
-    wanted = asked or (task.agents if isinstance(task.agents, int) else plan.agents_needed(segments))
-    return min(wanted, plan.most_agents(segments))
-
-
 async def run(number: int, task: HttpTask, slos: Sequence[Slo], payloads: Mapping[str, bytes], site: Site) -> Harvest:
     """The task's run over free agents, measured; `CouldNotRunError` if there are no agents to run it."""
     wanted = agents_for(task, site.agents)
@@ -113,64 +72,6 @@ async def run(number: int, task: HttpTask, slos: Sequence[Slo], payloads: Mappin
     finally:
         await _forget_blobs(bodies, site)
     return _harvest(conducted, run_id, number, task, hellos, slos)
-
-
-def _target(endpoint: HttpEndpoint, limits_ns: tuple[int, ...], body: bytes) -> Target:
-    headers = dict(endpoint.headers)
-    if endpoint.content_type and "content-type" not in {name.lower() for name in headers}:
-        headers["Content-Type"] = endpoint.content_type
-    return Target(
-        endpoint=endpoint.name,
-        url=endpoint.url,
-        method=endpoint.method,
-        headers=tuple(headers.items()),
-        body=body,
-        timeout_ns=int(endpoint.timeout_s * NS_PER_S),
-        error_ranges=tuple(
-            StatusRange(0 if one.lower is None else one.lower, 999 if one.upper is None else one.upper)
-            for one in endpoint.error_ranges
-        ),
-        limits_ns=limits_ns,
-    )
-
-
-def _load(endpoint: HttpEndpoint, target: Target, *, is_warmup: bool) -> plan.LoadSegment:
-    duration_ns = None if endpoint.duration_s is None else int(endpoint.duration_s * NS_PER_S)
-    return plan.LoadSegment(
-        name=endpoint.name or "http",
-        provider=endpoint.provider,
-        target=target,
-        shape=Shape(
-            rate_per_s=None if endpoint.rate_per_s is None else f"{endpoint.rate_per_s:f}",
-            count=endpoint.num_requests,
-            duration_ns=duration_ns if endpoint.num_requests is None else None,
-        ),
-        connections=endpoint.connections,
-        max_length_ns=int(endpoint.max_duration_s * NS_PER_S),
-        is_warmup=is_warmup,
-        initial_calls=endpoint.num_requests is None and not endpoint.allow_initial_errors and not is_warmup,
-    )
-
-
-def _warmup(endpoint: HttpEndpoint, target: Target) -> plan.LoadSegment:
-    load = _load(endpoint, target, is_warmup=True)
-    count = endpoint.warmup_num_requests
-    duration_s = None if count else endpoint.warmup_duration_s
-    shape = Shape(
-        rate_per_s=load.shape.rate_per_s,
-        count=count,
-        duration_ns=None if duration_s is None else int(duration_s * NS_PER_S),
-    )
-    planned_s = (duration_s or 0.0) if count is None else count / float(endpoint.rate_per_s or 1)
-    return plan.LoadSegment(
-        name=f"warm-up of {load.name}",
-        provider=load.provider,
-        target=target,
-        shape=shape,
-        connections=load.connections,
-        max_length_ns=int((planned_s + max(30.0, 2 * endpoint.timeout_s)) * NS_PER_S),
-        is_warmup=True,
-    )
 
 
 async def _with_blobs(segments: list[plan.LoadSegment], run_id: str, site: Site) -> list[plan.LoadSegment]:
