@@ -36,6 +36,7 @@ from protocol.schedule import NS_PER_S, Shape, Stripe, Timetable
 PULSE_S = 0.05
 CUT_GRACE_S = 0.01
 FOREVER_NS = 1 << 62
+FRESH_NS = 2 * NS_PER_S
 _log = structlog.get_logger()
 
 
@@ -125,10 +126,13 @@ class Duty:
         if self._load is not None:
             self._load.stop(why)
 
-    def renew(self) -> None:
-        """A controller answered: the lease counts from now."""
-        self.lease.until_ns = self._tools.now_ns() + self.assign.lease_ns
-        if self._load is not None:
+    def renew(self, asked_ns: int) -> None:
+        """A controller answered what was asked then: the lease counts from the question.
+
+        An answer that waited while this process was frozen says nothing about now, and resumes nothing.
+        """
+        self.lease.until_ns = max(self.lease.until_ns, asked_ns + self.assign.lease_ns)
+        if self._load is not None and self._tools.now_ns() - asked_ns < FRESH_NS:
             self._load.resume()
 
     @property

@@ -209,11 +209,13 @@ class Service:
         self._note_clock(reply.controller_at_ns, asked_ns)
         if reply.is_over:
             duty.stop(Ended.STOPPED)
-        duty.renew()
+        duty.renew(asked_ns)
 
     async def _release(self) -> None:
         duty, self._duty = self._duty, None
-        self._preparing = None
+        if self._preparing is not None:
+            self._preparing.cancel()
+            self._preparing = None
         for task in self._duty_tasks:
             task.cancel()
         self._duty_tasks = []

@@ -11,8 +11,6 @@ import structlog
 
 from agent.policy import Policy
 
-LEVELS = ("debug", "info", "warning", "error")
-
 
 @dataclass(frozen=True)
 class Settings:

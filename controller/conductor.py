@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -58,6 +58,7 @@ from protocol.messages import (
 from protocol.schedule import Part, Shape, Stripe, Timetable
 
 TICK_S = 0.05
+FROZEN_S = 1.0
 ASSIGN_S = 25.0
 ORDER_S = 2.0
 CHECKPOINT_S = 10.0
@@ -102,6 +103,7 @@ class Conductor:
         self._log = _log.bind(run_id=order.run_id)
         self._sequence = 0
         self._told: set[tuple[str, int, tuple[int, ...]]] = set()
+        self._spawned: set[asyncio.Task[object]] = set()
         if order.plan.segments:
             for segment, load in enumerate(order.plan.segments):
                 for index, agent in enumerate(order.agents):
@@ -118,13 +120,11 @@ class Conductor:
         heartbeats = subjects.heartbeat(order.namespace, order.run_id)
         try:
             async with self._bus.serve(heartbeats, self._renew), self._tasks:
-                background = [
-                    self._tasks.create_task(self._read_shards(), name="read shards"),
-                    self._tasks.create_task(self._save_checkpoints(), name="checkpoint"),
-                ]
+                self._spawn(self._read_shards(), "read shards")
+                self._spawn(self._save_checkpoints(), "checkpoint")
                 self._events.put_nowait(Begin())
                 await self._follow()
-                for task in background:
+                for task in tuple(self._spawned):
                     task.cancel()
         finally:
             with suppress(TimeoutError, BusError):  # an agent that does not hear it forgets the run with its lease
@@ -132,13 +132,25 @@ class Conductor:
                     await self._release()
         return self.conducted
 
+    def _spawn(self, coroutine: Coroutine[object, object, object], name: str) -> None:
+        """A task that ends with the run at the latest."""
+        task = self._tasks.create_task(coroutine, name=name)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+
     async def _follow(self) -> None:
         is_connected = True
+        looked_s = self._now_s()
         while self.run.phase is not Phase.OVER:
             event: Event = Tick()
             with suppress(TimeoutError):
                 async with asyncio.timeout(TICK_S):
                     event = await self._events.get()
+            if self._now_s() - looked_s > FROZEN_S:
+                # It was this process that stood still: what the agents said meanwhile waits to be read.
+                self._log.warning("controller_stood_still", seconds=round(self._now_s() - looked_s, 1))
+                self._do(BusBack())
+            looked_s = self._now_s()
             if self._bus.is_connected != is_connected:
                 is_connected = self._bus.is_connected
                 self._log.warning("bus_back" if is_connected else "bus_lost")
@@ -156,13 +168,13 @@ class Conductor:
     def _perform(self, command: Command) -> None:
         match command:
             case SendAssign():
-                self._tasks.create_task(self._assign(command.agent), name=f"assign {command.agent}")
+                self._spawn(self._assign(command.agent), f"assign {command.agent}")
             case SendStart():
                 at_ns = self._wall_ns() + int(command.in_s * 1e9)
                 self.conducted.started_s[command.segment] = self._now_s() + command.in_s
                 self.conducted.started_at_ns = self.conducted.started_at_ns or at_ns
                 for agent in command.agents:
-                    self._tasks.create_task(self._start(agent, command, at_ns), name=f"start {agent}")
+                    self._spawn(self._start(agent, command, at_ns), f"start {agent}")
             case SendStop():
                 self.conducted.stopped_s = self._now_s()
                 self._to_all(command.agents, Stop(self._order.run_id, self._order.term, command.why))
@@ -177,7 +189,7 @@ class Conductor:
 
     def _to_all(self, agents: tuple[str, ...], message: ToAgent) -> None:
         for agent in agents:
-            self._tasks.create_task(self._tell(agent, message), name=f"tell {agent}")
+            self._spawn(self._tell(agent, message), f"tell {agent}")
 
     async def _tell(self, agent: str, message: ToAgent, deadline_s: float = ORDER_S) -> ToController | None:
         """The agent's answer, or None if it gave none."""

@@ -16,7 +16,7 @@ LOOP_DELAY_MS = 10.0
 LOOP_DELAY_SHARE = 0.05
 
 
-def of_run(run: RunResult, tightest_ms: dict[str, float], loss_hosts: Sequence[str] = ()) -> Iterator[Finding]:
+def of_run(run: RunResult, tightest_ms: dict[str, float]) -> Iterator[Finding]:
     """The findings of one run; `tightest_ms` is the tightest latency limit of each provider."""
     if run.interrupted:
         yield _finding("interrupted", Severity.ERROR, "the run was interrupted: the results are partial")
@@ -33,13 +33,16 @@ def of_run(run: RunResult, tightest_ms: dict[str, float], loss_hosts: Sequence[s
     for segment in run.segments:
         if not segment.is_warmup:
             yield from _of_segment(segment, run.agents, tightest_ms)
-    if loss_hosts:
+    if any(_is_loopback(remote) for segment in run.segments for target in segment.targets for remote in target.remotes):
         yield _finding(
             "shared-machine",
             Severity.INFO,
-            f"target and agents share this machine ({', '.join(loss_hosts)}): they compete for its CPU, "
-            "so latencies may be longer than from elsewhere",
+            "target and agents share this machine and compete for its CPU: from elsewhere, latencies may be shorter",
         )
+
+
+def _is_loopback(remote: str) -> bool:
+    return remote.startswith("127.") or remote == "::1"
 
 
 def load_not_made(segment: SegmentResult, agents: Sequence[AgentResult], tightest_ms: float | None) -> str:

@@ -5,7 +5,6 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import structlog
 
@@ -31,6 +30,7 @@ from controller.experiment.spec import Experiment
 from controller.measure import Measured
 from controller.tasks import assess as assess_task
 from controller.tasks import http as http_task
+from protocol import __version__
 from protocol.errors import BusError
 
 _log = structlog.get_logger()
@@ -192,7 +192,7 @@ def _once(listed: Sequence[Finding]) -> Iterator[Finding]:
 
 def _environment(site: http_task.Site) -> Environment:
     return Environment(
-        seatrial=version("seatrial"),
+        seatrial=__version__,
         python=platform.python_version(),
         platform=platform.platform(),
         cores=os.cpu_count() or 1,

@@ -72,9 +72,7 @@ class Merge:
         """Take in a message; False if nothing new was in it."""
         agent = self._agents.setdefault((message.agent, message.incarnation, message.segment), _Agent())
         if isinstance(message, Manifest):
-            is_new = message.part not in agent.parts
-            agent.parts[message.part] = message
-            return is_new
+            return _take_manifest(agent, message)
         key = (message.epoch, message.agent, message.incarnation, message.seq)
         if key in self._seen:
             # Duplicates are normal here: an agent resends until it hears an ack, and acks get lost.
@@ -214,6 +212,17 @@ class Merge:
         for segment, seconds in sorted(self._seconds.items()):
             for number, second in sorted(seconds.items()):
                 yield segment, number, second.ok, second.errors, tuple(second.latency), tuple(second.lag)
+
+
+def _take_manifest(agent: _Agent, manifest: Manifest) -> bool:
+    """The manifest of the newest epoch stands: an earlier one was of a start that was called off."""
+    newest = max((part.epoch for part in agent.parts.values()), default=manifest.epoch)
+    if manifest.epoch < newest or (manifest.epoch == newest and manifest.part in agent.parts):
+        return False
+    if manifest.epoch > newest:
+        agent.parts.clear()
+    agent.parts[manifest.part] = manifest
+    return True
 
 
 def _of(series: Series, clocks: Iterable[Clock], fates: Iterable[Fate]) -> list[Packed]:

@@ -203,6 +203,7 @@ class _Epoch:
     signed: dict[str, SignedOff] = field(default_factory=dict)
     asked: dict[str, float] = field(default_factory=dict)
     restriped: set[str] = field(default_factory=set)
+    never_began: set[str] = field(default_factory=set)
 
 
 class Run:
@@ -318,6 +319,8 @@ class Run:
             return []
         self._stop_reason = why
         self._stopped_s = now_s
+        if self.phase is Phase.STARTING:  # who has not said that it will begin has nothing to sign off
+            self._now.never_began = set(self.living) - self._now.acked
         self.phase = Phase.RUNNING
         self._now.start_s = min(self._now.start_s, now_s)
         return [SendStop(self.living, text)]
@@ -367,7 +370,7 @@ class Run:
         """Signed off with all shards here, or with no hope of those that are missing."""
         signed = current.signed.get(agent)
         if signed is None:
-            return False
+            return agent in current.never_began
         return not signed.missing or now_s - current.asked.get(agent, now_s) > SETTLE_S
 
     def _notice_silence(self, current: _Epoch, now_s: float) -> list[Command]:

@@ -1,10 +1,11 @@
 """Pure: what a conducted run comes to, as the result that people and programs read."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from math import isinf
+from math import isinf, log
 
 from controller.account import Conducted, account, added, agent_account, measured
 from controller.experiment.result import (
@@ -27,6 +28,8 @@ from protocol.schedule import NS_PER_S
 
 ALWAYS = ("50", "75", "90", "95", "99", "99.9", "99.99")
 SERIES_POINTS = 1800
+BINS = 40
+MIN_RATIO = 1.01
 NS_PER_MS = 1e6
 REDACTED = "***"
 _SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
@@ -140,25 +143,23 @@ def distribution(
         percentiles={name: histogram.percentile_ns(name) / NS_PER_MS for name in percentiles},
         censored=cut.count if not fates or Fate.CUT in fates else 0,
         overflow=histogram.overflow,
-        buckets=tuple((low / 1e3, high / 1e3, count) for low, high, count in _grouped(histogram)),
+        buckets=tuple((low / 1e3, high / 1e3, count) for low, high, count in grouped(histogram)),
         hdr=to_hdr(histogram),
     )
 
 
-def _grouped(histogram: Histogram, most: int = 120) -> list[tuple[int, int, int]]:
-    """The buckets in µs, neighbours joined on a logarithmic scale until there are few enough to draw."""
+def grouped(histogram: Histogram) -> list[tuple[int, int, int]]:
+    """The counts in µs over at most `BINS` bins of the same width on a logarithmic scale, empty ones left out."""
     buckets = histogram.buckets_us()
-    step = 1.02
-    while len(buckets) > most:
-        joined: list[tuple[int, int, int]] = []
-        for low, high, count in buckets:
-            if joined and high <= max(joined[-1][0], 1) * step:
-                joined[-1] = (joined[-1][0], high, joined[-1][2] + count)
-            else:
-                joined.append((low, high, count))
-        buckets = joined
-        step = 1 + (step - 1) * 1.5
-    return buckets
+    first, last = max(1, buckets[0][0]), max(2, buckets[-1][1])
+    ratio = max((last / first) ** (1 / BINS), MIN_RATIO)
+    counts: Counter[int] = Counter()
+    for low, _high, count in buckets:
+        counts[int(log(max(1, low) / first) / log(ratio))] += count
+    return [
+        (round(first * ratio**number), round(first * ratio ** (number + 1)), count)
+        for number, count in sorted(counts.items())
+    ]
 
 
 def _series(conducted: Conducted, number: int) -> Series:

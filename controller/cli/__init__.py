@@ -14,7 +14,13 @@ def main() -> None:
     except ModuleNotFoundError as error:
         sys.stderr.write(f"Error: {error.name} is not installed: pip install 'seatrial[all]'\n")
         raise SystemExit(3) from error
-    raise SystemExit(_run(app))
+    code = _run(app)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = 4
+    os._exit(code)  # everything is closed; taking a large interpreter down in order takes a tenth of a second
 
 
 def _run(app: object) -> int:

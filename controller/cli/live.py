@@ -93,7 +93,8 @@ def _view(now: Progress, what: str) -> Group:
         _ms(now.p999_ms),
         Text(f"{now.agents}" + (f" ({now.lost} lost)" if now.lost else ""), style="bold red" if now.lost else ""),
     )
-    bar = ProgressBar(total=1.0, completed=now.share or 0.0, pulse=now.share is None, width=60)
+    bar = Table.grid(padding=(0, 1))  # a bar alone does not end its line
+    bar.add_row(ProgressBar(total=1.0, completed=now.share or 0.0, pulse=now.share is None, width=60))
     return Group(head, bar, table)
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from importlib.metadata import version
 from secrets import token_hex
 
 from controller import findings, plan
@@ -20,7 +19,7 @@ from controller.run import OnLoss, RunEnded, Terms
 from controller.summary import run_result, scalars
 from controller.tasks.crew import agents_for
 from controller.tasks.http_plan import segments_of
-from protocol import subjects
+from protocol import __version__, subjects
 from protocol.bus import Bus
 from protocol.messages import Fate, Hello
 from protocol.schedule import NS_PER_S
@@ -71,7 +70,12 @@ async def run(number: int, task: HttpTask, slos: Sequence[Slo], payloads: Mappin
         conducted = await conductor.conduct()
     finally:
         await _forget_blobs(bodies, site)
-    return _harvest(conducted, run_id, number, task, hellos, slos)
+    harvest = _harvest(conducted, run_id, number, task, hellos, slos)
+    asked = site.agents or (task.agents if isinstance(task.agents, int) else 0)
+    if asked > wanted:
+        message = f"{wanted} of {asked} agents took part: each needs a connection and a request of its own"
+        harvest.findings.append(findings.of_code("fewer-agents", message, severity=Severity.INFO))
+    return harvest
 
 
 async def _with_blobs(segments: list[plan.LoadSegment], run_id: str, site: Site) -> list[plan.LoadSegment]:
@@ -113,7 +117,7 @@ def _order(run_id: str, split: plan.Plan, hellos: Sequence[Hello], task: HttpTas
         lease_s=LEASE_REDISTRIBUTE_S if on_loss is OnLoss.REDISTRIBUTE else LEASE_S,
         drain_s=2 * max(timeouts_s) + GRACE_S,
     )
-    user_agent = f"seatrial/{version('seatrial')} run={run_id}"
+    user_agent = f"seatrial/{__version__} run={run_id}"
     return Order(run_id, site.namespace, site.term, split, agents, terms, user_agent)
 
 
@@ -139,14 +143,6 @@ def _harvest(
         for provider in endpoints
     }
     harvest.findings += findings.of_run(result, tightest)
-    if len(conducted.agents) < len(hellos):
-        harvest.findings.append(
-            findings.of_code(
-                "fewer-agents",
-                f"{len(conducted.agents)} of {len(hellos)} agents took part: no agent without a connection of its own",
-                severity=Severity.INFO,
-            )
-        )
     return harvest
 
 
