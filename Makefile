@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check bench soak format clean
+.PHONY: demo test check soak format clean
 demo: $(VENV)/.installed    ## a sample service, NATS, two agents, one experiment
 	@$(BIN)/seatrial demo
 
@@ -12,9 +12,6 @@ test: $(VENV)/.installed    ## all tests but the opt-in ones
 
 check: $(VENV)/.installed   ## formatting, lint, types, who imports whom
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
-
-bench: $(VENV)/.installed   ## speed, side by side with the tools that are installed
-	$(BIN)/python tests/bench/bench.py
 
 soak: $(VENV)/.installed    ## 100 short runs beside a compile: how often is a healthy target not passed?
 	$(BIN)/pytest -m soak -s

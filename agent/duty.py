@@ -33,7 +33,7 @@ from protocol.messages import (
 )
 from protocol.schedule import NS_PER_S, Shape, Stripe, Timetable
 
-PULSE_S = 0.05
+PULSE_S = 0.02
 CUT_GRACE_S = 0.01
 FOREVER_NS = 1 << 62
 FRESH_NS = 2 * NS_PER_S
@@ -65,8 +65,7 @@ class Duty:
         self._settings = settings
         self._tools = tools
         self._driver: Driver | None = None
-        self._origin = ""
-        self._connections = 0
+        self._connected_to: tuple[tuple[Target, ...], int] | None = None
         self._load: Load | None = None
         self._stopped = False
         self._running: asyncio.Task[None] | None = None
@@ -84,8 +83,8 @@ class Duty:
         try:
             await self._fetch_bodies()
             self._check_ceilings()
+            errors = await self._initial_calls()
             await self._connect(0)
-            errors = await self._initial_calls(self.assign.segments[0])
         except PermissionError as error:
             return Refused(self._settings.agent_id, str(error))
         self._clock_offset_ns = clock_offset_ns
@@ -185,20 +184,26 @@ class Duty:
     async def _connect(self, index: int) -> None:
         """Have connections to a segment's origin: those of the segment before, where it is the same."""
         segment = self.assign.segments[index]
-        same = self._driver is not None and index > 0 and self.assign.segments[index - 1].targets == segment.targets
-        if same and self._connections == segment.connections:
+        connected_to = (segment.targets, segment.connections)
+        if self._driver is not None and self._connected_to == connected_to:
             return
         if self._driver is not None:
             await self._driver.close()
         self._driver = self._tools.make_driver(segment.targets, segment.connections, self.assign.user_agent)
-        self._connections = segment.connections
+        self._connected_to = connected_to
         await self._driver.open()
 
-    async def _initial_calls(self, segment: Segment) -> list[str]:
-        """What went wrong in one call on each connection, where the segment asks for them."""
-        if not segment.initial_calls:
-            return []
-        assert self._driver is not None
+    async def _initial_calls(self) -> list[str]:
+        """What went wrong in one call on each connection, of the segments that ask for them."""
+        errors: list[str] = []
+        for index, segment in enumerate(self.assign.segments):
+            if segment.initial_calls:
+                await self._connect(index)
+                errors += [f"{segment.targets[0].url}: {error}" for error in await self._call_once(segment)]
+        return errors
+
+    async def _call_once(self, segment: Segment) -> list[str]:
+        """What went wrong in one call on each connection."""
         is_fine = (*range(200, 300), 418)  # as Fortio, which counts a teapot as success
         errors: list[str] = []
 

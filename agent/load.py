@@ -234,7 +234,7 @@ class Load:
             self._tick()
         elif self._next < self._taken and not self._is_barred(self._now_ns()):
             self._start_waiting(self._part)
-        elif not self._in_flight:
+        if not self._in_flight:
             self._finish_if_idle()
 
     def _finish_if_idle(self) -> None:

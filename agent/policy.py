@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from math import inf
 from pathlib import Path
 
 from agent.errors import AgentError
@@ -65,7 +66,7 @@ def read_policy(path: Path) -> Policy:
 def _positive(value: object, name: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:  # nan would allow all
         raise ValueError(f"{name}: expected a number above 0, got {value!r}")
     return float(value)
 

@@ -94,7 +94,9 @@ async def _run_task(
         assert so_far.insights is not None, "an assess task follows one that measures"
         so_far.insights, judgements = assess_task.run(task, so_far.insights, so_far.facts)
         so_far.judged += zip(task.slos, judgements, strict=True)
-        so_far.thin += _thin(task, so_far)
+        so_far.thin += _thin(task, judgements, so_far)
+        # What was measured is now known better than what could be foreseen.
+        so_far.findings = [one for one in so_far.findings if one.code != "thin-evidence"]
         return ""
     harvest = await http_task.run(number, task, experiment.slos, payloads[number], site)
     so_far.runs.append(harvest.run)
@@ -157,12 +159,13 @@ def _tightest_ms(so_far: _Pass, provider: str) -> float | None:
     return min(limits, default=None)
 
 
-def _thin(task: AssessTask, so_far: _Pass) -> list[Finding]:
-    """Judgements that rest on fewer requests than one would like."""
-    sentences = (thin_evidence(slo, so_far.facts.get(slo.metric.provider), task.confidence) for slo in task.slos)
+def _thin(task: AssessTask, judgements: Sequence[SLOJudgement], so_far: _Pass) -> list[Finding]:
+    """Decided judgements that rest on fewer requests than one would like."""
+    decided = [slo for slo, one in zip(task.slos, judgements, strict=True) if one.satisfied is not None]
+    sentences = [thin_evidence(slo, so_far.facts.get(slo.metric.provider), task.confidence) for slo in decided]
     return [
         findings.of_code("thin-evidence", sentence, taints=(str(slo.metric),))
-        for slo, sentence in zip(task.slos, sentences, strict=True)
+        for slo, sentence in zip(decided, sentences, strict=True)
         if sentence
     ]
 

@@ -59,7 +59,8 @@ def _segment(conducted: Conducted, number: int, percentiles: Sequence[Decimal]) 
     target = _target(conducted, number, percentiles)
     length_s = None if load.length_ns is None else load.length_ns / NS_PER_S
     elapsed_s = _elapsed_s(conducted, number)
-    over_s = max(elapsed_s, (length_s or 0.0) if load.shape.is_open and conducted.stopped_s is None else 0.0)
+    is_as_planned = load.shape.is_open and sum(target.series.started) == target.account.tried == load.planned
+    over_s = length_s if is_as_planned else elapsed_s
     return SegmentResult(
         name=load.name,
         is_warmup=load.is_warmup,

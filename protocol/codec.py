@@ -16,6 +16,8 @@ _encoder = msgspec.msgpack.Encoder()
 _to_agent: msgspec.msgpack.Decoder[ToAgent] = msgspec.msgpack.Decoder(ToAgent)
 _to_controller: msgspec.msgpack.Decoder[ToController] = msgspec.msgpack.Decoder(ToController)
 _Side = TypeVar("_Side")
+# msgspec lets these two through as they are: text that is not UTF-8, and arrays nested a thousand deep.
+_GARBAGE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode(message: Message) -> bytes:
@@ -36,7 +38,7 @@ def decode_to_controller(data: bytes) -> ToController:
 def _decode(data: bytes, decoder: "msgspec.msgpack.Decoder[_Side]") -> _Side:
     try:
         major, _minor, body = _envelope.decode(data)
-    except msgspec.DecodeError as error:
+    except _GARBAGE as error:
         raise ProtocolError(f"not a Seatrial message ({len(data)} bytes): {error}") from error
     if major > VERSION[0]:
         raise VersionMismatchError(
@@ -48,5 +50,5 @@ def _decode(data: bytes, decoder: "msgspec.msgpack.Decoder[_Side]") -> _Side:
         )
     try:
         return decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except _GARBAGE as error:
         raise ProtocolError(f"a message of protocol {major} that can't be read: {error}") from error

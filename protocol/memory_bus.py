@@ -39,6 +39,7 @@ class MemoryBus:
     def __post_init__(self) -> None:
         self._random = Random(self.faults.seed)  # noqa: S311 faults need to be repeatable, not secret
         self._answers: dict[str, Answer] = {}
+        self._answering: set[asyncio.Future[bytes]] = set()
         self._log: list[tuple[str, bytes]] = []
         self._ids: dict[str, int] = {}
         self._grown = asyncio.Condition()
@@ -59,8 +60,8 @@ class MemoryBus:
                 if answer is None:
                     raise NobodyThereError(f"nobody answers on {subject}")
                 if self._happens(self.faults.double_requests):
-                    await answer(payload)
-                reply = await answer(payload)
+                    await self._answered(answer, payload)
+                reply = await self._answered(answer, payload)
                 await self._transit(self.faults.drop_answers)
                 return reply
         except TimeoutError as error:
@@ -134,6 +135,13 @@ class MemoryBus:
         """See `Bus`."""
         await self._transit(0)
         self._blobs.pop(name, None)
+
+    async def _answered(self, answer: Answer, payload: bytes) -> bytes:
+        """The answer, made in a task of its own: it goes on when whoever asked has given up."""
+        task = asyncio.ensure_future(answer(payload))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+        return await asyncio.shield(task)
 
     def _happens(self, probability: float) -> bool:
         return probability > 0 and self._random.random() < probability

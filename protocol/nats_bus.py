@@ -159,14 +159,18 @@ class NatsBus:
     async def put(self, key: str, value: bytes, *, revision: int) -> int:
         """See `Bus`."""
 
+        is_first = True
+
         async def write() -> int:
+            nonlocal is_first
+            was_first, is_first = is_first, False
             try:
                 return int(await (await self._kv()).update(key, value, last=revision))
             except KeyWrongLastSequenceError as error:
                 # A try that timed out may have been stored all the same: then the conflict is with ourselves.
-                entry = await (await self._kv()).get(key)
-                if entry.value == value:
-                    return int(entry.revision or 0)
+                record = None if was_first else await self.get(key)
+                if record is not None and record.value == value:
+                    return record.revision
                 raise ConflictError(f"{key} is no longer at revision {revision}") from error
 
         return await _retried(write, f"writing {key}")
@@ -220,7 +224,9 @@ async def connect(url: str, *, name: str, give_up_s: float = GIVE_UP_S) -> Async
     last: list[str] = []
 
     async def noted(error: Exception) -> None:
-        last[:] = [_words(error)]
+        # A server that refuses credentials closes the connection next, which says less.
+        if not last or "authorization" not in last[0].lower():
+            last[:] = [_words(error)]
 
     try:
         async with asyncio.timeout(give_up_s):

@@ -180,7 +180,10 @@ class SegmentResult(Model):
     is_warmup: bool = False
     load: str = Field(default="open", description="open: a rate was asked for; closed: as fast as answers come")
     rate_per_s: float | None = Field(default=None, description="asked for; absent in closed load")
-    achieved_per_s: float | None = Field(default=None, description="requests begun per second of the planned length")
+    achieved_per_s: float | None = Field(
+        default=None,
+        description="requests tried per second: of the planned length if all began in time, else of elapsedS",
+    )
     connections: int = 0
     planned_length_s: float | None = None
     elapsed_s: float = 0.0

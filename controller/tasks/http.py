@@ -16,7 +16,7 @@ from controller.experiment.result import Finding, HistBucket, Insights, MetricIn
 from controller.fleet import Fleet
 from controller.measure import Measured
 from controller.run import OnLoss, RunEnded, Terms
-from controller.summary import run_result, scalars
+from controller.summary import grouped, run_result, scalars
 from controller.tasks.crew import agents_for
 from controller.tasks.http_plan import segments_of
 from protocol import __version__, subjects
@@ -168,8 +168,7 @@ def with_insights(insights: Insights, harvest: Harvest, slos: Sequence[Slo]) -> 
         histogram = facts.histogram(facts.clock, tuple(Fate))
         if histogram.count:
             buckets[f"{provider}/latency"] = tuple(
-                HistBucket(lower=low / 1e3, upper=high / 1e3, count=count)
-                for low, high, count in histogram.buckets_us()
+                HistBucket(lower=low / 1e3, upper=high / 1e3, count=count) for low, high, count in grouped(histogram)
             )
             infos[f"{provider}/latency"] = MetricInfo(description="latency histogram", units="msec", type="Histogram")
     return insights.model_copy(
