@@ -64,6 +64,8 @@ def judge(slo: Slo, measured: Measured | None, confidence: float | None) -> SLOJ
         return _judgement(slo, measured, None, (MISSING,), f"{slo.metric} was not measured")
     decided = set(answers.values())
     if len(decided) == 1:
+        if value_of(slo, measured) is None:  # all there is are unaccounted requests
+            return _judgement(slo, measured, None, (MISSING,), f"{slo.metric} was not measured")
         satisfied = decided.pop()
         lacking = _lack_of_evidence(slo, measured, confidence) if satisfied or confidence is not None else ""
         if satisfied and _too_few(slo, measured):

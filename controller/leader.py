@@ -1,5 +1,7 @@
 """Who leads: each controller that takes over has a higher term, and agents refuse messages of a lower one."""
 
+from secrets import token_hex
+
 import msgspec
 
 from controller.errors import CouldNotRunError
@@ -15,9 +17,11 @@ async def take_term(bus: Bus, namespace: str) -> int:
     key = subjects.term_key(namespace)
     for _ in range(TRIES):
         record = await bus.get(key)
-        last = msgspec.msgpack.decode(record.value, type=int) if record else 0
+        last, _who = msgspec.msgpack.decode(record.value, type=tuple[int, str]) if record else (0, "")
+        # Two that take the same term must not write the same: each could take the other's success for its own.
+        mine = msgspec.msgpack.encode((last + 1, token_hex(8)))
         try:
-            await bus.put(key, msgspec.msgpack.encode(last + 1), revision=record.revision if record else 0)
+            await bus.put(key, mine, revision=record.revision if record else 0)
         except ConflictError:
             continue  # another controller was faster: its term is over as soon as this one has the next
         return last + 1

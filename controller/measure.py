@@ -37,7 +37,8 @@ class Assumption:
     """The worst about these unknowns, and the best about the others.
 
     Worst: our lag belongs to the latency; unaccounted requests were errors slower than any limit; cut-off ones would
-    never have ended. Best: without our lag; unaccounted ones were perfect; cut-off ones ended right there.
+    never have ended. Best: without our lag; unaccounted ones were perfect; cut-off ones ended right there. Requests of
+    closed load that were never sent are cut off with nothing known of them.
     """
 
     worst: frozenset[Unknown]
@@ -128,24 +129,25 @@ class Measured:
 
         Without an assumption: as measured, cut-off requests with what is known of them, unaccounted ones left out.
         """
-        known, cut, extra = self._parts(assumption)
-        infinite = (cut.count if self._is_worst(assumption, Unknown.CUT_OFF) else 0) + (
-            extra if self._is_worst(assumption, Unknown.UNACCOUNTED) else 0
-        )
-        zeros = extra if assumption and not self._is_worst(assumption, Unknown.UNACCOUNTED) else 0
-        finite = _sum(known, cut) if not self._is_worst(assumption, Unknown.CUT_OFF) else known
-        value = _statistic(statistic, finite, zeros, infinite)
+        known, cut = self._parts(assumption)
+        endless, perfect = self._without_bound(assumption)
+        finite = _sum(known, cut)
+        if self._is_worst(assumption, Unknown.CUT_OFF):
+            finite, endless = known, endless + cut.count
+        elif statistic == "stddev" and assumption is not None and cut.min_ns * finite.count < finite.sum_ns:
+            finite, perfect = known, perfect + cut.count  # a longer one may lie nearer to the others
+        value = _statistic(statistic, finite, perfect, endless)
         return value if value is None or value == inf else Fraction(value) / NS_PER_MS
 
     def is_within(self, percentile: Fraction, limit: Limit, assumption: Assumption | None = None) -> bool | None:
         """Whether a percentile is at most a limit, by exact counts: count(> limit) <= (1 - p) n. None: no samples."""
         clock = self._clock(assumption)
         known = sum(self._over(clock, fate, limit) for fate in (Fate.OK, Fate.ERROR))
-        _known, cut, extra = self._parts(assumption)
+        _known, cut = self._parts(assumption)
         over_cut = cut.count if self._is_worst(assumption, Unknown.CUT_OFF) else self._over(clock, Fate.CUT, limit)
-        over_extra = extra if self._is_worst(assumption, Unknown.UNACCOUNTED) else 0
-        total = _known.count + cut.count + extra
-        return None if not total else known + over_cut + over_extra <= (1 - percentile) * total
+        endless, perfect = self._without_bound(assumption)
+        total = _known.count + cut.count + endless + perfect
+        return None if not total else known + over_cut + endless <= (1 - percentile) * total
 
     def samples(self) -> int:
         """Requests behind a latency."""
@@ -163,10 +165,18 @@ class Measured:
     def _is_worst(self, assumption: Assumption | None, unknown: Unknown) -> bool:
         return assumption is not None and unknown in assumption.worst
 
-    def _parts(self, assumption: Assumption | None) -> tuple[Histogram, Histogram, int]:
+    def _parts(self, assumption: Assumption | None) -> tuple[Histogram, Histogram]:
         clock = self._clock(assumption)
-        known = self.histogram(clock, (Fate.OK, Fate.ERROR))
-        return known, self.fate(clock, Fate.CUT), self.unaccounted if assumption is not None else 0
+        return self.histogram(clock, (Fate.OK, Fate.ERROR)), self.fate(clock, Fate.CUT)
+
+    def _without_bound(self, assumption: Assumption | None) -> tuple[int, int]:
+        """Of the requests whose latency may be anything: how many are endless by an assumption, how many perfect."""
+        if assumption is None:
+            return 0, 0
+        never_sent = 0 if self.is_open else self.tally.unsent
+        of = {Unknown.UNACCOUNTED: self.unaccounted, Unknown.CUT_OFF: never_sent}
+        endless = sum(count for unknown, count in of.items() if unknown in assumption.worst)
+        return endless, sum(of.values()) - endless
 
 
 def local_errors(tally: Tally) -> int:
@@ -192,7 +202,10 @@ def _sum(first: Histogram, second: Histogram) -> Histogram:
 
 
 def _statistic(statistic: str, finite: Histogram, zeros: int, infinite: int) -> Number | None:
-    """A statistic in ns of these samples, some zeros, and some that are larger than anything."""
+    """A statistic in ns of these samples, some zeros, and some that are larger than anything.
+
+    The spread is smallest where what may be anything lies at the mean of the rest: there, zeros count as being so.
+    """
     total = finite.count + zeros + infinite
     if not total:
         return None
@@ -207,8 +220,8 @@ def _statistic(statistic: str, finite: Histogram, zeros: int, infinite: int) -> 
     if statistic == "mean":
         return Fraction(finite.sum_ns, total)
     if statistic == "stddev":
-        variance = Fraction(finite.sum_squares * total - finite.sum_ns**2, total**2)
-        return Fraction(sqrt(variance))
+        squares = finite.sum_squares * finite.count - finite.sum_ns**2
+        return Fraction(sqrt(Fraction(squares, max(1, finite.count) * total)))
     raise ValueError(f"latency-{statistic}: expected mean, stddev, min, max or p<X>")
 
 

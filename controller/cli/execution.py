@@ -18,6 +18,7 @@ import uvloop
 from controller.cli.documents import Document, read_result, write_new, write_result
 from controller.cli.exits import Exit, of_result
 from controller.cli.flags import Where
+from controller.errors import BadInputError, CouldNotRunError
 from controller.experiment.document import write_atomically
 from controller.experiment.http import HttpTask
 from controller.experiment.result import Result
@@ -45,9 +46,12 @@ def execute(
     payloads = read_all_payloads(experiment)
     if is_new:
         write_new(run_dir, document)
-    result = uvloop.run(_Execution(experiment, document, run_dir, where, level).run(payloads))
+    execution = _Execution(experiment, document, run_dir, where, level)
+    result = uvloop.run(execution.run(payloads))
     sys.stdout.write(render(report_input(experiment, document, result), "text"))
     sys.stdout.flush()
+    if execution.unsaved:
+        raise CouldNotRunError(f"the result above could not be kept: {execution.unsaved}")
     return of_result(result)
 
 
@@ -85,6 +89,7 @@ class _Execution:
         self._interrupts = 0
         self._main: asyncio.Task[Result] | None = None
         self._result = Result()
+        self.unsaved = ""
 
     async def run(self, payloads: "Payloads") -> Result:
         """The result; a first Ctrl-C or SIGTERM makes it a partial one, a second ends everything at once."""
@@ -129,7 +134,11 @@ class _Execution:
 
     def _save(self, result: Result) -> None:
         self._result = result
-        write_result(self._run_dir, self._document, result)
+        try:
+            write_result(self._run_dir, self._document, result)
+            self.unsaved = ""
+        except BadInputError as error:  # the run goes on: its report is worth having even if it can't be kept
+            self.unsaved = str(error)
 
     @asynccontextmanager
     async def _site(self) -> "AsyncIterator[Site]":
