@@ -201,8 +201,11 @@ class _Epoch:
     start_s: float
     acked: set[str] = field(default_factory=set)
     signed: dict[str, SignedOff] = field(default_factory=dict)
-    asked: dict[str, float] = field(default_factory=dict)
-    restriped: set[str] = field(default_factory=set)
+    called_off: int = 0  # starts of this segment before this one
+    asked: dict[str, float] = field(default_factory=dict)  # for shards
+    reminded: dict[str, float] = field(default_factory=dict)  # of its manifest
+    restriped: set[str] = field(default_factory=set)  # who got a part of the lost ones
+    redistributed: set[str] = field(default_factory=set)  # whose part went to others
     never_began: set[str] = field(default_factory=set)
 
 
@@ -285,10 +288,10 @@ class Run:
             return []
         return self._start(0, now_s)
 
-    def _start(self, segment: int, now_s: float) -> list[Command]:
+    def _start(self, segment: int, now_s: float, called_off: int = 0) -> list[Command]:
         self.phase = Phase.STARTING
         agents = self.living
-        self._now = _Epoch(segment, self.epoch, now_s + self._terms.lead_s)
+        self._now = _Epoch(segment, self.epoch, now_s + self._terms.lead_s, called_off=called_off)
         self._heard.update(dict.fromkeys(agents, now_s))
         return [SendStart(agents, segment, self.epoch, self._terms.lead_s)]
 
@@ -348,10 +351,11 @@ class Run:
             # Nothing was sent yet: call it off, and plan the next epoch.
             agents = self.living
             self.epoch += 1
-            if self.epoch >= MAX_EPOCHS:
+            called_off = current.called_off + 1
+            if called_off >= MAX_EPOCHS:
                 names = ", ".join(sorted(silent))
                 return [SendStop(agents, "not started"), *self._finish(RunEnded.FAILED, f"no start from {names}")]
-            return [SendStop(agents, "start called off"), *self._start(current.segment, now_s)]
+            return [SendStop(agents, "start called off"), *self._start(current.segment, now_s, called_off)]
         return []
 
     def _look_after(self, now_s: float) -> list[Command]:
@@ -392,15 +396,13 @@ class Run:
 
     def _redistribute(self, current: _Epoch, now_s: float) -> list[Command]:
         """Once a lost agent's lease has surely ended, its share of what is still to come goes to the others."""
-        free = [
-            agent
-            for agent, heard_s in self.lost.items()
-            if agent not in current.restriped and now_s > heard_s + self._terms.lease_s + 1.0
-        ]
-        if not free or not self.living:
+        free = {agent: heard_s for agent, heard_s in self.lost.items() if agent not in current.redistributed}
+        # All of what is still to come is dealt anew, so whoever is lost must be past its lease.
+        if not free or not self.living or now_s <= max(free.values()) + self._terms.lease_s + 1.0:
             return []
         self.epoch += 1
-        current.restriped.update(free, self.living)
+        current.redistributed.update(free)
+        current.restriped.update(self.living)
         current.number = self.epoch
         elapsed_s = now_s + RESTRIPE_LEAD_S - current.start_s
         return [SendRestripe(self.living, current.segment, self.epoch, elapsed_s)]
@@ -417,10 +419,10 @@ class Run:
         for agent in self.living:
             if agent in current.signed:
                 continue
-            if agent not in current.asked:
-                current.asked[agent] = now_s
+            if agent not in current.reminded:
+                current.reminded[agent] = now_s
                 commands += [SendStop((agent,), "too late"), SendAskAgain(agent, current.segment, ())]
-            elif now_s - current.asked[agent] > 2 * SETTLE_S:
+            elif now_s - current.reminded[agent] > 2 * SETTLE_S:
                 self.lost[agent] = now_s
                 commands += self._stop(RunEnded.AGENT_LOST, f"no manifest from {agent}", now_s)
         return commands

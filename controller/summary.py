@@ -135,6 +135,7 @@ def distribution(
     """A histogram in milliseconds."""
     if not histogram.count:
         return Distribution(count=0)
+    has_cut = not fates or Fate.CUT in fates
     return Distribution(
         count=histogram.count,
         mean=histogram.mean_ns / NS_PER_MS,
@@ -142,7 +143,8 @@ def distribution(
         min=histogram.min_ns / NS_PER_MS,
         max=histogram.max_ns / NS_PER_MS,
         percentiles={name: histogram.percentile_ns(name) / NS_PER_MS for name in percentiles},
-        censored=cut.count if not fates or Fate.CUT in fates else 0,
+        censored=cut.count if has_cut else 0,
+        censored_from=cut.min_ns / NS_PER_MS if has_cut and cut.count else None,
         overflow=histogram.overflow,
         buckets=tuple((low / 1e3, high / 1e3, count) for low, high, count in grouped(histogram)),
         hdr=to_hdr(histogram),

@@ -105,6 +105,7 @@ class Distribution(Model):
     max: float | None = None
     percentiles: dict[str, float] = Field(default={}, description="'50' -> msec; names as in latency-p50")
     censored: int = Field(default=0, description="of count: cut off at a time-out or never sent; only a lower bound")
+    censored_from: float | None = Field(default=None, description="the least of those: values from here on are bounds")
     overflow: int = Field(default=0, description="of count: longer than the histogram's one hour")
     buckets: tuple[tuple[float, float, int], ...] = Field(default=(), description="lower, upper (msec), count")
     hdr: str = ""

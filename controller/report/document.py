@@ -287,13 +287,12 @@ def judged_clock(target: TargetResult) -> Distribution:
 
 def is_lower_bound(spread: Distribution, part: str) -> bool:
     """Whether requests that were cut off reach into this part (`mean`, `max`, `p99`) of a distribution."""
-    if not spread.censored or part == "min":
+    if spread.censored_from is None:
         return False
-    try:
-        rank = float(part.removeprefix("p")) / 100 * spread.count
-    except ValueError:
+    if part in ("mean", "stddev", "max"):
         return True
-    return rank > spread.count - spread.censored
+    value = part_of(spread, part)
+    return value is not None and value >= spread.censored_from
 
 
 def part_of(spread: Distribution, part: str) -> float | None:

@@ -76,9 +76,20 @@ def spread(count: int, middle: float, width: float = 0.35, *, censored: int = 0)
         max=buckets[-1][1],
         percentiles=percentiles,
         censored=censored,
+        censored_from=_slowest(buckets, censored) if censored else None,
         buckets=buckets,
         hdr="HISTFAAAABB42pNpmSzMwMBgxgABTBDKDwA=",
     )
+
+
+def _slowest(buckets: tuple[tuple[float, float, int], ...], count: int) -> float:
+    """The least of the slowest `count` samples."""
+    seen = 0
+    for low, _, number in reversed(buckets):
+        seen += number
+        if seen >= count:
+            return low
+    return buckets[0][0]
 
 
 def clocks(ok: int, errors: int, middle: float, latency: str = "response", censored: int = 0) -> Clocks:
