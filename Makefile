@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check soak format clean
+.PHONY: demo test check soak docs format clean
 demo: $(VENV)/.installed    ## a sample service, NATS, two agents, one experiment
 	@$(BIN)/seatrial demo
 
@@ -15,6 +15,9 @@ check: $(VENV)/.installed   ## formatting, lint, types, who imports whom
 
 soak: $(VENV)/.installed    ## 100 short runs beside a compile: how often is a healthy target not passed?
 	$(BIN)/pytest -m soak -s
+
+docs: $(VENV)/.installed    ## the reference of experiment.yaml, from its schema
+	$(BIN)/python docs/generate.py
 
 format: $(VENV)/.installed
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .

@@ -9,6 +9,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from agent.errors import AgentError
 from protocol import __version__
@@ -30,8 +31,15 @@ def main() -> None:
     os._exit(0)  # all is closed and flushed; taking the interpreter down in order would cost its launcher 50 ms
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Usage errors end with 3, as those of `seatrial` do."""
+        self.print_usage(sys.stderr)
+        self.exit(3, f"Error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="seatrial-agent",
         description="Make load for the experiments of a Seatrial controller: joins the fleet on a NATS server and takes orders.",
     )

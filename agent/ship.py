@@ -142,6 +142,8 @@ class Shipper:
         return msgspec.structs.replace(message, seq=self._seq)
 
     def _keep(self, shard: Shard, size: int) -> None:
+        if shard.seq in self._kept:
+            return
         self._kept[shard.seq] = shard
         self._kept_bytes += size
         while self._kept_bytes > self._max_spool:

@@ -34,7 +34,8 @@ class Conducted:
     parts: dict[tuple[int, str], Part] = field(default_factory=dict)
     started_s: dict[int, float] = field(default_factory=dict)  # monotonic, by segment
     stopped_s: float | None = None
-    started_at_ns: int = 0
+    started_at_ns: int = 0  # wall clock
+    begun_at_ns: int = 0
 
 
 def measured(conducted: Conducted, segment: int) -> Measured:

@@ -91,7 +91,12 @@ class Conductor:
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.conducted = Conducted(
-            order.plan, order.agents, Merge(), on_loss=order.terms.on_loss, lease_s=order.terms.lease_s
+            order.plan,
+            order.agents,
+            Merge(),
+            on_loss=order.terms.on_loss,
+            lease_s=order.terms.lease_s,
+            begun_at_ns=wall_ns(),
         )
         self.run = Run(order.terms)
         self._bus = bus
@@ -102,7 +107,7 @@ class Conductor:
         self._tasks = asyncio.TaskGroup()
         self._log = _log.bind(run_id=order.run_id)
         self._sequence = 0
-        self._told: set[tuple[str, int, tuple[int, ...]]] = set()
+        self._told: set[tuple[str, int, int, tuple[int, ...]]] = set()
         self._spawned: set[asyncio.Task[object]] = set()
         if order.plan.segments:
             for segment, load in enumerate(order.plan.segments):
@@ -172,6 +177,7 @@ class Conductor:
             case SendStart():
                 at_ns = self._wall_ns() + int(command.in_s * 1e9)
                 self.conducted.started_s[command.segment] = self._now_s() + command.in_s
+                self.conducted.stopped_s = None  # what was stopped before was another start, or one agent's segment
                 self.conducted.started_at_ns = self.conducted.started_at_ns or at_ns
                 for agent in command.agents:
                     self._spawn(self._start(agent, command, at_ns), f"start {agent}")
@@ -233,10 +239,16 @@ class Conductor:
 
     def _restripe(self, command: SendRestripe) -> None:
         """Split what is due from an instant on over the agents that are left."""
-        timetable = Timetable(self._order.plan.segments[command.segment].shape)
+        shape = self._order.plan.segments[command.segment].shape
+        if not shape.is_open:
+            self._log.warning("load_not_redistributed", why="closed load has no timetable to split")
+            return
+        timetable = Timetable(shape)
         first = timetable.due_count(int(command.elapsed_s * 1e9))
         for agent in set(self._order.agents) - set(command.agents):
             key = (command.segment, agent)
+            if self.conducted.parts[key].timetable.planned <= first:
+                continue  # lost before, and its part was given to others then
             kept = tuple(stripe for stripe in self.conducted.parts[key].stripes if stripe.first < first)
             nothing = Timetable(_cut_short(timetable, first))
             self.conducted.parts[key] = Part(nothing, kept)
@@ -290,7 +302,7 @@ class Conductor:
         if manifest is None:
             return
         missing = merge.missing(agent, segment)
-        fact = (agent, segment, missing)
+        fact = (agent, segment, manifest.epoch, missing)
         if fact in self._told:
             return
         self._told.add(fact)

@@ -144,6 +144,8 @@ def _of_target(segment: SegmentResult, target: TargetResult) -> Iterator[Finding
         yield _finding(
             "mostly-errors", Severity.WARNING, f"{_name(target)}: {errors:,} of {requests:,} requests failed", target
         )
+    elif requests and not any(status.startswith("2") for status in target.status_codes):
+        yield _finding("mostly-errors", Severity.WARNING, f"{_name(target)}: no request got a 2xx status", target)
     cut = clocks.response.censored
     if cut:
         yield _finding(

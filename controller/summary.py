@@ -44,7 +44,9 @@ def run_result(
     return RunResult(
         run_id=run_id,
         task=task,
-        started_at=datetime.fromtimestamp(conducted.started_at_ns / 1e9, UTC).isoformat(timespec="milliseconds"),
+        started_at=datetime.fromtimestamp((conducted.started_at_ns or conducted.begun_at_ns) / 1e9, UTC).isoformat(
+            timespec="milliseconds"
+        ),
         ended=str(conducted.ended),
         interrupted=conducted.ended is RunEnded.INTERRUPTED,
         account=added(account(conducted, number) for number in measured_segments),

@@ -24,6 +24,7 @@ from nats.js.errors import (
     KeyWrongLastSequenceError,
     NotFoundError,
     ObjectNotFoundError,
+    ServerError,
 )
 from nats.js.kv import KeyValue
 from nats.js.object_store import ObjectStore
@@ -34,10 +35,11 @@ from protocol.errors import BusError, ConflictError, NobodyThereError
 
 GIVE_UP_S = 10.0
 TRY_S = 2.0
+NO_STORAGE = 10047  # JetStream's error code
 PAUSE_S = 0.1
 DEDUPLICATE_S = 600.0  # longer than any spool waits: a shard that comes back after an outage is still known
 KEEP_S = 24 * 3600.0
-KEEP_BYTES = 4 << 30
+KEEP_BYTES = 1 << 30  # of the stream, and as much of the object store
 _Result = TypeVar("_Result")
 
 
@@ -214,8 +216,16 @@ class NatsBus:
         return self._blobs
 
     async def _make(self, make: Callable[[], Awaitable[object]]) -> None:
-        with suppress(BadRequestError):  # it exists already, perhaps with other limits: those are its operator's choice
+        try:
             await make()
+        except BadRequestError:
+            pass  # it exists already, perhaps with other limits: those are its operator's choice
+        except ServerError as error:
+            if error.err_code != NO_STORAGE:
+                raise
+            raise BusError(
+                "the NATS server has too little storage left for JetStream: give it 2 GiB more (max_file_store)"
+            ) from error
 
 
 @asynccontextmanager

@@ -109,7 +109,7 @@ class EndpointSettings(f.Model):
         None,
         alias="maxDuration",
         description="When the run ends at the latest, as a Go duration; what is left then is unsent, and an error. "
-        "Default: the planned length and the larger of 30s and twice the timeout.",
+        "Default: the planned length, plus 30s or twice the timeout, whichever is longer.",
     )
     error_ranges: tuple[ErrorRange, ...] | None = Field(
         None,

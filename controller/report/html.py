@@ -20,6 +20,7 @@ from controller.report import charts
 from controller.report import document as said
 from controller.report.document import Place, ReportInput
 from controller.report.numbers import figure, finite, share
+from controller.report.secrets import redacted
 
 HERE = Path(__file__).parent
 DASH = "—"
@@ -32,7 +33,6 @@ MARKS = {
     Outcome.INCONCLUSIVE: "?",
     Outcome.NONE: "–",
 }
-SECRET_WORDS = ("authorization", "cookie", "token", "password", "passwd", "secret", "api-key", "apikey")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def render(document: ReportInput) -> str:
         script=Markup(script),  # noqa: S704 our own file
         plotly=Markup(plotly),  # noqa: S704 the installed library
         figures=_embedded(finite(figures)),
-        experiment=json.dumps(finite(_redacted(document.spec)), indent=2, ensure_ascii=False, default=str),
+        experiment=json.dumps(finite(redacted(document.spec)), indent=2, ensure_ascii=False, default=str),
     )
     return page.replace("\0", "\ufffd").encode(errors="replace").decode()
 
@@ -109,22 +109,6 @@ def _embedded(value: Any) -> Markup:
     """JSON that can stand inside a script element: no `<` can end it or start a comment."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 escaped
-
-
-def _redacted(value: Any) -> Any:
-    """The value without what looks like a credential: reports travel further than experiments."""
-    match value:
-        case dict():
-            return {
-                str(key): "(redacted)"
-                if isinstance(part, str) and any(word in str(key).lower() for word in SECRET_WORDS)
-                else _redacted(part)
-                for key, part in value.items()
-            }
-        case list() | tuple():
-            return [_redacted(part) for part in value]
-        case _:
-            return value
 
 
 def _figure(value: float | None, unit: str = "") -> str:

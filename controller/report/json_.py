@@ -8,6 +8,7 @@ from pydantic import Field
 from controller.experiment.result import Model, Result
 from controller.report.document import ReportInput
 from controller.report.numbers import finite
+from controller.report.secrets import redacted
 
 REPORT_VERSION = 1
 
@@ -19,7 +20,7 @@ class Report(Model):
     name: str
     namespace: str
     completed: bool
-    spec: tuple[dict[str, Any], ...] = Field(description="the tasks as they were written")
+    spec: tuple[dict[str, Any], ...] = Field(description="the tasks as they were written, but for secrets")
     result: Result | None = Field(description="absent values are left out; null: the experiment has not run")
 
 
@@ -30,7 +31,7 @@ def render(document: ReportInput) -> str:
         "name": document.name,
         "namespace": document.namespace,
         "completed": document.completed,
-        "spec": document.spec,
+        "spec": redacted(document.spec),
         "result": None if document.result is None else document.result.to_document(),
     }
     return json.dumps(finite(body), indent=2, allow_nan=False, default=str) + "\n"

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from secrets import token_hex
 
+import structlog
+
 from controller import findings, plan
 from controller.account import Conducted, measured
 from controller.conductor import Conductor, Order
@@ -24,6 +26,7 @@ from protocol.bus import Bus
 from protocol.messages import Fate, Hello
 from protocol.schedule import NS_PER_S
 
+_log = structlog.get_logger()
 INLINE_BODY = 256 * 1024
 LEASE_S = 60.0
 LEASE_REDISTRIBUTE_S = 10.0
@@ -64,7 +67,15 @@ async def run(number: int, task: HttpTask, slos: Sequence[Slo], payloads: Mappin
     run_id = f"{site.namespace}-{token_hex(6)}"
     hellos = (await site.fleet.at_least(wanted, site.wait_s))[:wanted]
     bodies = await _with_blobs(segments_of(task, slos, payloads), run_id, site)
-    conductor = Conductor(site.bus, _order(run_id, plan.split(bodies, wanted), hellos, task, site))
+    order = _order(run_id, plan.split(bodies, wanted), hellos, task, site)
+    _log.info(
+        "run_planned",
+        run_id=run_id,
+        agents=len(order.agents),
+        requests=_sum(segment.planned for segment in bodies),
+        length_s=_sum(segment.length_ns and round(segment.length_ns / NS_PER_S, 3) for segment in bodies),
+    )
+    conductor = Conductor(site.bus, order)
     site.watch(conductor, number)
     try:
         conducted = await conductor.conduct()
@@ -76,6 +87,12 @@ async def run(number: int, task: HttpTask, slos: Sequence[Slo], payloads: Mappin
         message = f"{wanted} of {asked} agents took part: each needs a connection and a request of its own"
         harvest.findings.append(findings.of_code("fewer-agents", message, severity=Severity.INFO))
     return harvest
+
+
+def _sum(numbers: Iterable[float | None]) -> float | None:
+    """The sum; None if one is not known beforehand."""
+    known = list(numbers)
+    return None if None in known else sum(number for number in known if number is not None)
 
 
 async def _with_blobs(segments: list[plan.LoadSegment], run_id: str, site: Site) -> list[plan.LoadSegment]:

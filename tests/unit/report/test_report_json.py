@@ -31,7 +31,14 @@ def test_the_result_can_be_read_back_whole():
     body = json.loads(render(document, "json"))
     assert Result.model_validate(body["result"]) == document.result
     assert (body["name"], body["namespace"], body["completed"]) == ("api", "default", True)
-    assert body["spec"] == document.spec
+    assert [task["task"] for task in body["spec"]] == [task["task"] for task in document.spec]
+
+
+def test_secrets_in_headers_stay_out():
+    text = render(samples.failing(), "json")
+
+    assert "s3cr3t-value" not in text
+    assert "(redacted)" in text
 
 
 def test_an_experiment_that_has_not_run_has_no_result():
