@@ -83,6 +83,7 @@ class Duty:
         try:
             await self._fetch_bodies()
             self._check_ceilings()
+            await self._check_origins()
             errors = await self._initial_calls()
             await self._connect(0)
         except PermissionError as error:
@@ -113,11 +114,14 @@ class Duty:
         self._running = tasks.create_task(self._run(order.segment), name=f"segment {order.segment}")
         return ""
 
-    def restripe(self, order: Restripe) -> None:
-        """Take on another part of the timetable; an epoch that is known already changes nothing."""
-        if order.epoch > self.epoch and order.segment == self.segment and self._load is not None:
-            self.epoch = order.epoch
-            self._load.restripe(order.stripe)
+    def restripe(self, order: Restripe) -> str:
+        """Take on another part of the timetable; empty, or why not. A known epoch changes nothing."""
+        if order.epoch <= self.epoch:
+            return ""
+        if order.segment != self.segment or self._load is None or not self._load.restripe(order.stripe):
+            return f"too late for another part of segment {order.segment}"
+        self.epoch = order.epoch
+        return ""
 
     def stop(self, why: Ended = Ended.STOPPED) -> None:
         """Start nothing more in the segment under way."""
@@ -181,6 +185,11 @@ class Duty:
             if objection:
                 raise PermissionError(objection)
 
+    async def _check_origins(self) -> None:
+        """Where this agent must not go is known before anything is sent, not when its segment comes."""
+        for targets in dict.fromkeys(segment.targets for segment in self.assign.segments):
+            await self._tools.make_driver(targets, 1, self.assign.user_agent).resolve()
+
     async def _connect(self, index: int) -> None:
         """Have connections to a segment's origin: those of the segment before, where it is the same."""
         segment = self.assign.segments[index]
@@ -219,12 +228,16 @@ class Duty:
         recorder = Watching(SeriesKey(), ())
         load = self._load_of(once, recorder)
         load.begin(self._tools.now_ns())
-        await load.finished.wait()
+        try:
+            await load.finished.wait()
+        finally:
+            load.abandon()
         return errors
 
     async def _run(self, index: int) -> None:
         segment = self.assign.segments[index]
-        await self._connect(index)
+        with suppress(PermissionError):  # it was allowed when resolved before: now each request fails, and is counted
+            await self._connect(index)
         assert self._driver is not None
         recorder = Recorder(SeriesKey(segment=index), segment.targets[0].limits_ns, agent=self._settings.agent_id)
         load = self._load_of(segment, recorder)
@@ -233,20 +246,29 @@ class Duty:
         if self._stopped:
             load.stop(Ended.STOPPED)
         course = _Course(index, recorder, load, cpu_ns=self._tools.cpu_ns())
-        async with asyncio.TaskGroup() as tasks:
-            pulse = tasks.create_task(self._pulse(course), name="pulse")
-            second = 0
-            while not load.finished.is_set():
-                await self._until(load, second + 1)
-                if load.finished.is_set():
-                    break
-                await self._cut(course, second, (second + 1) * NS_PER_S)
-                second = max(second + 1, (self._tools.now_ns() - self._start_ns) // NS_PER_S)
-            pulse.cancel()
+        try:
+            second = await self._follow(course)
+        finally:
+            load.abandon()  # a start that was called off, or a run that was, must not wake up later
         load.watch()
         await load.close_account()
         await self._cut(course, second, FOREVER_NS)
         await self._sign_off(course)
+
+    async def _follow(self, course: "_Course") -> int:
+        """Ship each second while the load lasts; the second in which it ended."""
+        second = 0
+        finished = course.load.finished
+        async with asyncio.TaskGroup() as tasks:
+            pulse = tasks.create_task(self._pulse(course), name="pulse")
+            while not finished.is_set():
+                await self._until(course.load, second + 1)
+                if finished.is_set():
+                    break
+                await self._cut(course, second, (second + 1) * NS_PER_S)
+                second = max(second + 1, (self._tools.now_ns() - self._start_ns) // NS_PER_S)
+            pulse.cancel()
+        return second
 
     def _load_of(self, segment: Segment, recorder: Recorder) -> Load:
         assert self._driver is not None

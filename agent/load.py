@@ -74,7 +74,7 @@ class Load:
         self._waker: Waker | None = None
         self._marks: deque[tuple[int, int]] = deque()
         self._reconnects = 0
-        self._stopped_ns = 0  # when the last request could be started
+        self._stopped_ns = 0  # when the last request could be started; negative if it was stopped before the start
         self.is_held = False
         self.elapsed_ns = 0
 
@@ -101,8 +101,14 @@ class Load:
         """Start nothing more; what is in flight ends by itself, within its time-out."""
         if self._ended is None:
             self._ended = why
-            self._stopped_ns = max(0, self._now_ns() - self._start_ns)
+            self._stopped_ns = self._now_ns() - self._start_ns
             self._finish_if_idle()
+
+    def abandon(self) -> None:
+        """Start nothing more, and don't wait for what is in flight: nobody counts it any more."""
+        self._ended = self._ended or Ended.STOPPED
+        if self._waker:
+            self._waker.close()
 
     def resume(self) -> None:
         """The controller answered: go on after a freeze."""
@@ -111,12 +117,17 @@ class Load:
             self._last_ns = self._now_ns()
             self._tick()
 
-    def restripe(self, stripe: Stripe) -> None:
-        """From a request on, another part of the timetable is this agent's own."""
-        if self._part:
-            self._part = self._part.restriped(stripe)
-            self._count = self._part.planned
-            self._tick()
+    def restripe(self, stripe: Stripe) -> bool:
+        """From a request on, another part of the timetable is this agent's own; False if it is too late for that."""
+        part = self._part
+        if part is None or self._ended is not None:
+            return False
+        if part.timetable.due_count(self._now_ns() - self._start_ns) > stripe.first:
+            return False  # some from there on were started by the old stripe
+        self._part = part.restriped(stripe)
+        self._count = self._part.planned
+        self._tick()
+        return True
 
     def watch(self) -> None:
         """Call this several times a second: a tick for what no outcome and no due time brings about."""

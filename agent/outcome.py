@@ -70,6 +70,10 @@ class Driver(Protocol):
     done: Done
     reconnects: int
 
+    async def resolve(self) -> None:
+        """Finds where the origin is; `PermissionError` if that must not be loaded. Connects to nothing."""
+        ...
+
     async def open(self) -> None:
         """Resolves and connects as far as that goes; what fails here fails again, and is counted, under load."""
         ...

@@ -143,7 +143,8 @@ class Service:
                 why = duty.start(order, self._tasks)
                 return Refused(agent, why) if why else Done(agent)
             case Restripe():
-                duty.restripe(order)
+                why = duty.restripe(order)
+                return Refused(agent, why) if why else Done(agent)
             case Stop():
                 duty.stop()
             case AskAgain():

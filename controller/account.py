@@ -129,13 +129,17 @@ def _account_of_lost(conducted: Conducted, segment: int, agent: str, tally: Tall
 def _boundary_ns(conducted: Conducted, segment: int, agent: str) -> int:
     """Up to when, in elapsed ns, a lost agent's requests belong to the run: its end, or the end of the agent's lease."""
     start_s = conducted.started_s[segment]
-    ends = [conducted.lost[agent] + conducted.lease_s - start_s] if agent in conducted.lost else []
+    part = conducted.parts.get((segment, agent))
+    was_taken_over = part is not None and part.timetable.shape != conducted.plan.segments[segment].shape
+    ends = []
+    if agent in conducted.lost and not was_taken_over:  # else it was cut: all that is left of it was this agent's
+        ends.append(conducted.lost[agent] + conducted.lease_s - start_s)
     if conducted.stopped_s is not None:
         ends.append(conducted.stopped_s - start_s)
     manifests = (conducted.merge.manifest(other, segment) for other in conducted.agents if other not in conducted.lost)
     others = [manifest.elapsed_ns / NS_PER_S for manifest in manifests if manifest is not None]
-    if others and conducted.stopped_s is None:
-        ends.append(max(others))
+    if others and conducted.stopped_s is None:  # the last request may be due after the others had their last answer
+        ends.append(max(*others, (conducted.plan.segments[segment].length_ns or 0) / NS_PER_S))
     return int(max(0.0, min(ends)) * NS_PER_S) if ends else 1 << 62
 
 

@@ -12,6 +12,7 @@ from controller.account import Conducted
 from controller.merge import Merge
 from controller.plan import Plan
 from controller.run import (
+    RESTRIPE_LEAD_S,
     AgentAlive,
     AgentReady,
     AgentRefused,
@@ -37,7 +38,7 @@ from controller.run import (
 from protocol import subjects
 from protocol.bus import Bus
 from protocol.codec import decode_to_controller, encode
-from protocol.errors import BusError, ProtocolError
+from protocol.errors import BusError, NobodyThereError, ProtocolError
 from protocol.messages import (
     AskAgain,
     Assign,
@@ -61,6 +62,7 @@ TICK_S = 0.05
 FROZEN_S = 1.0
 ASSIGN_S = 25.0
 ORDER_S = 2.0
+TRY_S = 1.0  # an agent answers at once, but for an assignment, which it has to prepare
 CHECKPOINT_S = 10.0
 RELEASE_S = 2.0
 _log = structlog.get_logger()
@@ -198,13 +200,22 @@ class Conductor:
             self._spawn(self._tell(agent, message), f"tell {agent}")
 
     async def _tell(self, agent: str, message: ToAgent, deadline_s: float = ORDER_S) -> ToController | None:
-        """The agent's answer, or None if it gave none."""
-        subject = subjects.agent(self._order.namespace, agent)
-        try:
-            return decode_to_controller(await self._bus.request(subject, encode(message), deadline_s=deadline_s))
-        except (BusError, ProtocolError) as error:
-            self._log.debug("order_unanswered", agent_id=agent, order=type(message).__name__, error=str(error))
-            return None
+        """The agent's answer, or None if it gave none. Orders get lost, and change nothing when they come again."""
+        subject, payload = subjects.agent(self._order.namespace, agent), encode(message)
+        begun_s = self._now_s()
+        try_s = min(TRY_S, deadline_s / 3)
+        patience_s = 0.0 if isinstance(message, Release) else ORDER_S  # with an agent that is not there
+        while True:
+            try:
+                return decode_to_controller(await self._bus.request(subject, payload, deadline_s=try_s))
+            except (BusError, ProtocolError) as error:
+                why = error
+            waited_s = self._now_s() - begun_s
+            is_gone = isinstance(why, NobodyThereError) and waited_s >= patience_s
+            if is_gone or not isinstance(why, BusError) or waited_s + try_s > deadline_s:
+                self._log.debug("order_unanswered", agent_id=agent, order=type(message).__name__, error=str(why))
+                return None
+            await asyncio.sleep(TICK_S)
 
     async def _assign(self, agent: str) -> None:
         order = self._order
@@ -257,8 +268,15 @@ class Conductor:
             key = (command.segment, agent)
             self.conducted.parts[key] = self.conducted.parts[key].restriped(stripe)
             message = Restripe(self._order.run_id, self._order.term, command.epoch, command.segment, stripe)
-            self._to_all((agent,), message)
+            self._spawn(self._hand_over(agent, message), f"restripe {agent}")
         self._log.warning("load_redistributed", agents=len(command.agents), from_request=first)
+
+    async def _hand_over(self, agent: str, message: Restripe) -> None:
+        """One that goes on with its old part beside the others' new ones would send what they send."""
+        answer = await self._tell(agent, message, RESTRIPE_LEAD_S)
+        if not isinstance(answer, Done):
+            why = answer.why if isinstance(answer, Refused) else "no answer"
+            await self._events.put(AgentRefused(agent, f"a lost agent's load: {why}"))
 
     async def _renew(self, payload: bytes) -> bytes:
         """A heartbeat's answer: the lease is renewed, unless the run goes on without this agent."""

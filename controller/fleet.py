@@ -28,11 +28,20 @@ class _Heard:
 class Fleet:
     """The agents of one namespace; listens inside `joined`."""
 
-    def __init__(self, bus: Bus, namespace: str, term: int, *, now_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        namespace: str,
+        term: int,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._bus = bus
         self._namespace = namespace
         self._term = term
         self._now_s = now_s
+        self._wall_ns = wall_ns
         self._heard: dict[str, _Heard] = {}
         self._changed = asyncio.Condition()
 
@@ -80,4 +89,4 @@ class Fleet:
                     _log.debug("agent_found", agent_id=hello.agent, host=hello.host)
                 self._heard[hello.agent] = _Heard(hello, self._now_s())
                 self._changed.notify_all()
-        return encode(Welcome(self._term, time.time_ns()))
+        return encode(Welcome(self._term, self._wall_ns()))

@@ -26,27 +26,38 @@ END_S = 5.0
 POLL_S = 0.005
 MAX_STORE = 1 << 30
 KEEP_BYTES = MAX_STORE // 4  # of the stream, and of the object store
+# The shell itself makes the folder, so that there is none without a shell to remove it; the configuration, which holds
+# a secret, comes by the pipe up to an empty line. If it does not come whole, nobody is there any more to be served.
 _WARDEN = """
 dir=$1; shift
 trap '' INT HUP TERM
-"$@" >"$dir/nats.log" 2>&1 &
-server=$!
-while read -r _; do :; done
-kill -TERM "$server" 2>/dev/null
-tries=0
-while kill -0 "$server" 2>/dev/null && [ "$tries" -lt 40 ]; do tries=$((tries + 1)); sleep 0.05; done
-kill -KILL "$server" 2>/dev/null
-wait "$server"
+umask 077
+mkdir "$dir" || exit
+is_whole=
+while read -r line; do
+  [ -n "$line" ] || { is_whole=1; break; }
+  printf '%s\\n' "$line"
+done >"$dir/nats.conf"
+if [ -n "$is_whole" ]; then
+  "$@" -c "$dir/nats.conf" >"$dir/nats.log" 2>&1 &
+  server=$!
+  while read -r _; do :; done
+  kill -TERM "$server" 2>/dev/null
+  tries=0
+  while kill -0 "$server" 2>/dev/null && [ "$tries" -lt 40 ]; do tries=$((tries + 1)); sleep 0.05; done
+  kill -KILL "$server" 2>/dev/null
+  wait "$server"
+fi
 rm -rf "$dir"
 """
-_CONFIG = """
-server_name: seatrial
+_CONFIG = """server_name: seatrial
 host: "127.0.0.1"
 port: -1
 ports_file_dir: "{folder}"
 max_payload: 8MB
 authorization {{ token: "{token}" }}
 jetstream {{ store_dir: "{folder}/jetstream", max_memory_store: 256MB, max_file_store: {max_store} }}
+
 """
 
 
@@ -62,10 +73,8 @@ class LocalBus:
 async def nats_server() -> AsyncIterator[LocalBus]:
     """A NATS server with JetStream on a free port of the loopback, for the length of the block."""
     binary = find("nats-server")
-    folder = Path(tempfile.mkdtemp(prefix="seatrial-"))
+    folder = Path(tempfile.gettempdir()) / f"seatrial-{secrets.token_hex(8)}"
     token = secrets.token_urlsafe(24)
-    config = folder / "nats.conf"
-    config.write_text(_CONFIG.format(folder=folder, token=token, max_store=MAX_STORE), encoding="utf-8")
     warden = await asyncio.create_subprocess_exec(
         "/bin/sh",
         "-c",
@@ -73,14 +82,14 @@ async def nats_server() -> AsyncIterator[LocalBus]:
         "seatrial-warden",
         str(folder),
         binary,
-        "-c",
-        str(config),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
+        assert warden.stdin is not None
+        warden.stdin.write(_CONFIG.format(folder=folder, token=token, max_store=MAX_STORE).encode())
         address, version = await _address(folder, warden)
         yield LocalBus(f"nats://{token}@{address}", version)
     finally:
@@ -142,8 +151,7 @@ async def _address(folder: Path, warden: asyncio.subprocess.Process) -> tuple[st
                 if address:
                     return address, _version(folder)
                 await asyncio.sleep(POLL_S)
-    last = _log_lines(folder)[-1:] or ["it said nothing"]
-    raise CouldNotRunError(f"nats-server did not start within {START_S:g} s: {last[0]}")
+    raise CouldNotRunError(f"nats-server did not start within {START_S:g} s: {_last_words(folder)}")
 
 
 def _ports(folder: Path) -> str:
@@ -164,6 +172,12 @@ def _log_lines(folder: Path) -> list[str]:
     with suppress(OSError):
         return (folder / "nats.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return []
+
+
+def _last_words(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"{folder} could not be made"
+    return (_log_lines(folder) or ["it said nothing"])[-1]
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

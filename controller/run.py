@@ -251,7 +251,7 @@ class Run:
                 self._ready.add(event.agent)
                 return self._start_if_ready(now_s)
             case AgentRefused():
-                return self._refused(event)
+                return self._refused(event, now_s)
             case AgentStarted():
                 if self._now and (event.segment, event.epoch) == (self._now.segment, self._now.number):
                     self._now.acked.add(event.agent)
@@ -295,9 +295,11 @@ class Run:
         self._heard.update(dict.fromkeys(agents, now_s))
         return [SendStart(agents, segment, self.epoch, self._terms.lead_s)]
 
-    def _refused(self, event: AgentRefused) -> list[Command]:
+    def _refused(self, event: AgentRefused, now_s: float) -> list[Command]:
         if self.phase is Phase.PREPARING and event.agent not in self._ready:
             return self._finish(RunEnded.FAILED, f"{event.agent} refused: {event.why}")
+        if self.phase is Phase.RUNNING and self._now is not None and event.agent in self._now.restriped:
+            return self._stop(RunEnded.AGENT_LOST, f"{event.agent} refused: {event.why}", now_s)
         return []
 
     def _signed_off(self, event: SignedOff, now_s: float) -> list[Command]:
@@ -398,14 +400,15 @@ class Run:
         """Once a lost agent's lease has surely ended, its share of what is still to come goes to the others."""
         free = {agent: heard_s for agent, heard_s in self.lost.items() if agent not in current.redistributed}
         # All of what is still to come is dealt anew, so whoever is lost must be past its lease.
-        if not free or not self.living or now_s <= max(free.values()) + self._terms.lease_s + 1.0:
+        heirs = tuple(agent for agent in self.living if agent not in current.signed)
+        if not free or not heirs or now_s <= max(free.values()) + self._terms.lease_s + 1.0:
             return []
         self.epoch += 1
         current.redistributed.update(free)
-        current.restriped.update(self.living)
+        current.restriped.update(heirs)
         current.number = self.epoch
         elapsed_s = now_s + RESTRIPE_LEAD_S - current.start_s
-        return [SendRestripe(self.living, current.segment, self.epoch, elapsed_s)]
+        return [SendRestripe(heirs, current.segment, self.epoch, elapsed_s)]
 
     def _ask_late(self, current: _Epoch, now_s: float) -> list[Command]:
         """Agents that live and should long be done are asked for their manifest, and then given up."""

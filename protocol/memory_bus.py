@@ -141,7 +141,11 @@ class MemoryBus:
         task = asyncio.ensure_future(answer(payload))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
-        return await asyncio.shield(task)
+        await asyncio.wait([task])
+        if task.cancelled():  # whoever answered is gone
+            await asyncio.sleep(GIVE_UP_S)
+            raise BusError("no answer came")
+        return task.result()
 
     def _happens(self, probability: float) -> bool:
         return probability > 0 and self._random.random() < probability

@@ -160,7 +160,6 @@ class NatsBus:
 
     async def put(self, key: str, value: bytes, *, revision: int) -> int:
         """See `Bus`."""
-
         is_first = True
 
         async def write() -> int:

@@ -111,17 +111,23 @@ class Http1Driver:
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closed = False
 
-    async def open(self) -> None:
-        """See `Driver`. Raises `PermissionError` if the origin resolves to what must not be loaded."""
+    async def resolve(self) -> None:
+        """See `Driver`."""
         if not self.addresses:
             with suppress(OSError, TimeoutError):
                 await self._resolve()
         for address in self.addresses:
             self._admit(address)
-        if self.addresses:
-            missing = self._limit - len(self._open)
-            await asyncio.gather(*(self._connect_ahead() for _ in range(missing)))
-        self._sweep()
+
+    async def open(self) -> None:
+        """See `Driver`."""
+        try:
+            await self.resolve()
+            if self.addresses:
+                missing = self._limit - len(self._open)
+                await asyncio.gather(*(self._connect_ahead() for _ in range(missing)))
+        finally:
+            self._sweep()
 
     def start(self, target: int, planned_ns: int) -> bool:
         """See `Driver`."""
@@ -131,7 +137,7 @@ class Http1Driver:
             if connection.is_usable:
                 connection.send(target, planned_ns)
                 return True
-        if len(self._open) + len(self._connecting) >= self._limit:
+        if len(self._open) + len(self._connecting) >= self._limit or self._is_closed:
             return False
         task = asyncio.get_running_loop().create_task(self._connect_for(target, planned_ns), name="connect")
         self._connecting.add(task)
@@ -158,7 +164,10 @@ class Http1Driver:
     async def _resolve(self) -> None:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(self._timeout_ns / 1e9):
-            found = await loop.getaddrinfo(self.origin.host, self.origin.port, type=socket.SOCK_STREAM)
+            try:
+                found = await loop.getaddrinfo(self.origin.host, self.origin.port, type=socket.SOCK_STREAM)
+            except UnicodeError as error:  # no name at all: a label of more than 63 characters, say
+                raise socket.gaierror(socket.EAI_NONAME, f"{self.origin.host!r}: {error}") from error
         self.addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
 
     async def _connect(self) -> "Connection":

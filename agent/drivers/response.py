@@ -6,7 +6,7 @@ from protocol.messages import ErrorClass
 from protocol.series import BODY_KEPT
 
 MAX_BODY = 64 * 1024 * 1024
-MAX_HEAD = 256 * 1024
+MAX_HEAD = 256 * 1024  # of headers, of interim responses, of trailers: of anything that brings no body
 
 
 class Response:
@@ -25,6 +25,7 @@ class Response:
         self._length: int | None = None
         self._is_chunked = False
         self._body_bytes = 0
+        self._bodiless = 0
         self._messages = 0
         self._is_surplus = False
         self._parser = HttpResponseParser(self)
@@ -37,6 +38,7 @@ class Response:
     def feed(self, data: bytes) -> tuple[ErrorClass, str] | None:
         """Read on; what is wrong with the response, if anything is."""
         self.bytes_fed += len(data)
+        body_before = self._body_bytes
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
@@ -46,7 +48,8 @@ class Response:
                 cause = failure.__context__ if isinstance(failure.__context__, _TooLargeError) else None
                 return (ErrorClass.TOO_LARGE, str(cause)) if cause else (ErrorClass.PROTOCOL, str(failure))
             self.is_kept = False  # the response was complete; what came after it is not one
-        if not self._has_headers and self.bytes_fed > MAX_HEAD:
+        self._bodiless = self._bodiless + len(data) if self._body_bytes == body_before else 0
+        if self._bodiless > MAX_HEAD and not self.is_complete:
             return ErrorClass.PROTOCOL, f"more than {MAX_HEAD >> 10} KiB of headers"
         if self._is_surplus:
             self.is_kept = False

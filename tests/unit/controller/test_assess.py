@@ -1,0 +1,420 @@
+from decimal import Decimal
+from fractions import Fraction
+from itertools import combinations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from measured_samples import MS, Raw, Sample, exact_slo, measured, slo, statistic, true_answers
+
+from controller.assess import (
+    EVIDENCE,
+    MISSING,
+    Soundness,
+    evidence_needed,
+    judge,
+    limit_ns,
+    thin_evidence,
+    verdict,
+    winners,
+)
+from controller.experiment.result import Outcome
+from controller.measure import ALL_ASSUMPTIONS, OURS, Unknown
+from protocol.messages import Fate
+
+quick = settings(deadline=None, max_examples=60)
+spans = st.integers(1, 20).map(lambda ms: ms * MS) | st.integers(1, 20 * MS)
+fates = st.sampled_from([Fate.OK, Fate.OK, Fate.OK, Fate.ERROR, Fate.CUT])
+samples = st.builds(
+    Sample, service=spans, lag=st.sampled_from([0, 0, 0, 1, 3 * MS]), wait=st.sampled_from([0, 0, 2 * MS]), fate=fates
+)
+raws = st.builds(
+    Raw,
+    samples=st.lists(samples, max_size=25).map(tuple),
+    unaccounted=st.sampled_from([0, 0, 1, 5]),
+    is_open=st.booleans(),
+)
+closed = st.builds(
+    Raw,
+    samples=st.lists(samples, max_size=25).map(tuple),
+    is_open=st.just(value=False),
+    unsent=st.sampled_from([0, 1, 5]),
+)
+STATISTICS = ["p10", "p50", "p75", "p90", "p99", "mean", "min", "max"]
+
+
+@st.composite
+def slos(draw, raw, names=("latency", "count", "rate"), *, sides=(True, False)):
+    """An SLO whose limit is near something that the samples come to."""
+    is_upper = draw(st.sampled_from(sides))
+    kind = draw(st.sampled_from(names))
+    if kind == "rate":
+        return exact_slo("error-rate", draw(st.decimals(0, 1, places=2)), is_upper=is_upper)
+    if kind == "count":
+        metric = draw(st.sampled_from(["request-count", "error-count"]))
+        return exact_slo(metric, draw(st.integers(0, 30)), is_upper=is_upper)
+    name = draw(st.sampled_from(STATISTICS if kind == "latency" else [kind]))
+    found = [getattr(one, clock) for one in raw.samples for clock in ("response", "unlagged", "service")] or [MS]
+    near = draw(st.sampled_from(found)) + draw(st.sampled_from([-1, 0, 0, 1]))
+    limit = max(1, near if name.startswith("p") or name in ("min", "max") else draw(st.integers(1, 20 * MS)))
+    return exact_slo(f"latency-{name}", Decimal(limit) / MS, is_upper=is_upper)
+
+
+def outcome(several, raw, confidence=None, soundness=None):
+    facts = measured(raw, several)
+    return verdict([judge(one, facts, confidence) for one in several], soundness or Soundness()).outcome
+
+
+# --- one SLO -------------------------------------------------------------------------------------------------------
+
+
+@quick
+@given((raws | closed).flatmap(lambda raw: st.tuples(st.just(raw), slos(raw))))
+def test_an_slo_is_decided_where_the_raw_values_give_one_answer_whatever_is_assumed(case):
+    raw, slo = case
+    answers = true_answers(slo, raw)
+    too_few = slo.metric.percentile is not None and len(raw.samples) < 1 / (1 - Fraction(slo.metric.percentile) / 100)
+
+    judgement = judge(slo, measured(raw, [slo]), None)
+
+    nothing = not raw.requests and slo.metric.name == "error-rate"  # of unaccounted requests alone
+    if None in answers or (nothing and len(answers) == 1):
+        assert (judgement.satisfied, judgement.decided_by) == (None, (MISSING,))
+    elif answers == {True} and too_few:
+        assert (judgement.satisfied, judgement.decided_by) == (None, (EVIDENCE,))
+    elif len(answers) == 1:
+        assert judgement.satisfied is answers.pop()
+        assert judgement.decided_by == ()
+    else:
+        assert judgement.satisfied is None
+        assert judgement.decided_by
+        assert set(judgement.decided_by) <= set(Unknown)
+
+
+@st.composite
+def truths(draw, names):
+    """What was measured, an SLO, and one way in which it all may really have been."""
+    raw = draw(raws)
+    judged = draw(slos(raw, names))
+    has_lag = not judged.metric.name.endswith("stddev")  # a part of each lag may widen or narrow a spread
+    if not has_lag:
+        raw = Raw(
+            tuple(Sample(one.service, 0, one.wait, one.fate) for one in raw.samples), raw.unaccounted, raw.is_open
+        )
+    values, errors, requests = [], raw.errors, raw.requests
+    for one in raw.samples:
+        true = one.service if not raw.is_open else one.unlagged + draw(st.integers(0, one.lag))
+        values.append(true + (draw(st.integers(0, 40 * MS)) if one.fate is Fate.CUT else 0))
+    for fate in draw(st.lists(st.sampled_from(["ok", "error", "never sent"]), max_size=raw.unaccounted)):
+        if fate != "never sent":
+            values.append(draw(st.integers(0, 40 * MS)))
+            requests += 1
+            errors += fate == "error"
+    return raw, judged, values, errors, requests
+
+
+def really_holds(slo, values, errors, requests):
+    match slo.metric.name:
+        case "request-count":
+            value = requests
+        case "error-count":
+            value = errors
+        case "error-rate":
+            value = Fraction(errors, requests) if requests else None
+        case name:
+            value = Fraction(statistic(name.removeprefix("latency-"), values)) / MS if values else None
+    if value is None:
+        return None
+    return value <= Fraction(slo.limit) if slo.is_upper else value >= Fraction(slo.limit)
+
+
+@settings(deadline=None, max_examples=150)
+@given(truths(("latency", "latency", "stddev", "count", "rate")))
+def test_a_decided_slo_is_right_however_it_really_was(case):
+    raw, slo, *truth = case
+
+    judgement = judge(slo, measured(raw, [slo]), None)
+
+    truly = really_holds(slo, *truth)
+    assert judgement.satisfied is None or truly is None or judgement.satisfied == truly
+
+
+@pytest.mark.parametrize("metric", ["latency-p50", "latency-max", "latency-mean", "latency-min"])
+@pytest.mark.parametrize(
+    ("took", "upper", "lower"), [(50 * MS, True, True), (50 * MS + 1, False, True), (50 * MS - 1, True, False)]
+)
+def test_a_limit_is_itself_allowed_and_one_nanosecond_beyond_is_not(metric, took, upper, lower):
+    raw = Raw((Sample(took),) * 2)
+    at_most, at_least = slo(metric, upper="50ms"), slo(metric, lower="50ms")
+
+    assert judge(at_most, measured(raw, [at_most]), None).satisfied is upper
+    assert judge(at_least, measured(raw, [at_least]), None).satisfied is lower
+
+
+@pytest.mark.parametrize(("bad", "satisfied"), [(1, True), (2, False), (0, True)])
+@pytest.mark.parametrize("limit", ["0.1%", 0.001])
+def test_an_error_rate_at_its_limit_is_fine(bad, satisfied, limit):
+    raw = Raw((Sample(MS),) * (1000 - bad) + (Sample(MS, fate=Fate.ERROR),) * bad)
+    judged = slo("error-rate", upper=limit)
+
+    assert judge(judged, measured(raw, [judged]), None).satisfied is satisfied
+
+
+def test_a_lower_limit_on_requests_counts_those_that_were_never_sent():
+    raw = Raw((Sample(MS),) * 9, is_open=False, unsent=1)
+    judged = slo("request-count", lower=10)
+
+    assert judge(judged, measured(raw, [judged]), None).satisfied is True
+
+
+@pytest.mark.parametrize(
+    ("limit", "is_upper", "ns"),
+    [
+        ("50", True, 50_000_000),
+        ("0.0000015", True, 1),
+        ("50", False, 49_999_999),
+        ("0.0000015", False, 1),
+        ("0", True, 0),
+    ],
+)
+def test_requests_are_counted_against_the_last_nanosecond_that_is_fine(limit, is_upper, ns):
+    assert limit_ns(exact_slo("latency-p99", limit, is_upper=is_upper)) == ns
+
+
+@pytest.mark.parametrize(("count", "satisfied", "why"), [(99, None, (EVIDENCE,)), (100, True, ())])
+def test_too_few_requests_cannot_satisfy_a_percentile(count, satisfied, why):
+    raw, judged = Raw((Sample(MS),) * count), slo("latency-p99", upper=50)
+
+    judgement = judge(judged, measured(raw, [judged]), None)
+
+    assert (judgement.satisfied, judgement.decided_by) == (satisfied, why)
+
+
+def test_too_few_requests_can_violate_a_percentile():
+    raw, judged = Raw((Sample(60 * MS),)), slo("latency-p99", upper=50)
+
+    assert judge(judged, measured(raw, [judged]), None).satisfied is False
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "needed"),
+    [("latency-p95", 50, 59), ("latency-p99", 50, 299), ("latency-p99.9", 50, 2995), ("error-rate", 0.01, 299)],
+)
+def test_confidence_decides(metric, limit, needed):
+    judged = slo(metric, upper=limit)
+
+    def satisfied(count, confidence):
+        raw = Raw((Sample(MS),) * count)
+        return judge(judged, measured(raw, [judged]), confidence).satisfied
+
+    assert needed in (evidence_needed(judged, 0.95), evidence_needed(judged, 0.95) - 1)
+    needed = evidence_needed(judged, 0.95)
+    assert satisfied(needed, 0.95) is True
+    assert satisfied(needed - 1, 0.95) is None
+    assert satisfied(max(needed - 1, 1000 if metric.endswith(".9") else 100 if metric.endswith("99") else 59), None)
+
+
+def test_thin_evidence_is_said_even_where_it_does_not_decide():
+    judged = slo("latency-p99", upper=50)
+    thin, ample = (measured(Raw((Sample(MS),) * count), [judged]) for count in (298, 299))
+
+    assert "298 requests: 299 are needed to be 95 % sure" in thin_evidence(judged, thin, None)
+    assert thin_evidence(judged, ample, None) == ""
+    assert judge(judged, thin, None).satisfied is True
+
+
+def test_a_percentile_among_what_was_cut_off_cannot_satisfy_an_upper_limit_but_can_violate_it():
+    raw = Raw((Sample(MS),) * 190 + (Sample(3000 * MS, fate=Fate.CUT),) * 10)
+    generous, strict, below = (slo(f"latency-p{p}", upper=limit) for p, limit in ((99, "5s"), (99, "2s"), (95, "2s")))
+    facts = measured(raw, [generous, strict, below])
+
+    answers = [judge(one, facts, None) for one in (generous, strict, below)]
+
+    assert [one.satisfied for one in answers] == [None, False, True]
+    assert answers[0].decided_by == (Unknown.CUT_OFF,)
+    assert answers[0].value_is_lower_bound
+    assert answers[0].would_be is True
+
+
+def test_a_percentile_among_what_was_cut_off_satisfies_a_lower_limit_that_it_has_reached():
+    raw = Raw((Sample(3000 * MS, fate=Fate.CUT),) * 100)
+    judged = slo("latency-p50", lower="3s")
+
+    assert judge(judged, measured(raw, [judged]), None).satisfied is True
+
+
+def test_lateness_of_our_own_leaves_it_undecided_and_says_so():
+    raw, judged = Raw((Sample(45 * MS, lag=6 * MS),) * 2), slo("latency-p50", upper="50ms")
+
+    judgement = judge(judged, measured(raw, [judged]), None)
+
+    assert (judgement.satisfied, judgement.decided_by) == (None, (Unknown.LAG,))
+    assert (judgement.low, judgement.high, judgement.would_be) == (
+        pytest.approx(45, 1e-3),
+        pytest.approx(51, 1e-3),
+        False,
+    )
+    assert "the agents' own lateness" in judgement.reason
+
+
+def test_in_closed_load_nothing_is_our_lateness():
+    raw, judged = Raw((Sample(45 * MS, lag=6 * MS),) * 2, is_open=False), slo("latency-p50", upper="50ms")
+
+    assert judge(judged, measured(raw, [judged]), None).satisfied is True
+
+
+def test_what_was_not_measured_is_undecided():
+    judgement = judge(slo("latency-p50", upper=5), None, None)
+
+    assert (judgement.satisfied, judgement.value, judgement.decided_by) == (None, None, (MISSING,))
+
+
+def test_where_only_unaccounted_requests_are_known_nothing_was_measured():
+    raw, judged = Raw((), unaccounted=5), slo("error-rate", upper="100%")
+
+    assert judge(judged, measured(raw, [judged]), None).decided_by == (MISSING,)
+
+
+def test_a_judgement_shows_the_whole_range():
+    raw, judged = Raw((Sample(10 * MS),) * 3, unaccounted=1), slo("latency-mean", upper="9ms")
+
+    judgement = judge(judged, measured(raw, [judged]), None)
+
+    assert (judgement.value, judgement.low, judgement.high) == (10.0, 7.5, None)
+    assert judgement.decided_by == (Unknown.UNACCOUNTED,)
+
+
+# --- all of them ---------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def grown(draw):
+    """What was measured, and the same with more that is not known; and some SLOs."""
+    raw = draw(raws)
+    # Requests that were cut off are errors, which is known: they may rightly reach a lower limit on errors.
+    chosen = [draw(slos(raw, ("latency", "stddev"), sides=(True, False))) for _ in range(draw(st.integers(1, 2)))]
+    chosen += [draw(slos(raw, ("count", "rate"), sides=(True,))) for _ in range(draw(st.integers(0, 1)))]
+    has_spread = any(one.metric.name.endswith("stddev") for one in chosen)
+    lags = st.just(0) if has_spread else st.sampled_from([0, 0, 1, 5 * MS])
+    later = []
+    for one in raw.samples:
+        lag = one.lag + draw(lags)
+        fate = Fate.CUT if one.fate is Fate.OK and draw(st.integers(0, 5)) == 0 else one.fate
+        later.append(Sample(one.service, lag, one.wait, fate))
+    return chosen, raw, Raw(tuple(later), raw.unaccounted + draw(st.sampled_from([0, 0, 1, 10])), raw.is_open)
+
+
+@settings(deadline=None, max_examples=150)
+@given(grown(), st.sampled_from([None, 0.5, 0.95]))
+def test_a_verdict_never_turns_pass_when_more_becomes_unknown(case, confidence):
+    chosen, before, after = case
+
+    if outcome(chosen, after, confidence) is Outcome.PASS:
+        assert outcome(chosen, before, confidence) is Outcome.PASS
+
+
+@settings(deadline=None, max_examples=60)
+@given(closed.flatmap(lambda raw: st.tuples(st.just(raw), slos(raw, ("latency",), sides=(True,)))), st.integers(0, 3))
+def test_in_closed_load_what_was_never_sent_never_turns_a_verdict_pass(case, count):
+    raw, judged = case
+    kept = raw.samples[: max(0, len(raw.samples) - count)]
+    fewer = Raw(kept, is_open=False, unsent=raw.unsent + len(raw.samples) - len(kept))
+
+    if outcome([judged], fewer) is Outcome.PASS:
+        assert outcome([judged], raw) is Outcome.PASS
+
+
+@quick
+@given((raws | closed).flatmap(lambda raw: st.tuples(st.just(raw), st.lists(slos(raw), max_size=3))), st.data())
+def test_nothing_that_bars_a_pass_can_make_one(case, data):
+    raw, chosen = case
+    words = st.sampled_from(["", "a reason"])
+    soundness = data.draw(st.builds(Soundness, account=words, load_not_made=words, no_success=words, interrupted=words))
+
+    found = outcome(chosen, raw, soundness=soundness)
+
+    if found is Outcome.PASS:
+        assert soundness == Soundness()
+    if soundness.account:
+        assert found is Outcome.INVALID
+
+
+GOOD, BAD = slo("latency-max", upper=50), slo("latency-max", upper=1)
+OURS_DECIDES, THIN = slo("latency-min", upper="9.5ms"), slo("latency-p99", upper=50)
+FACTS = Raw((Sample(9 * MS, lag=MS),) * 2)
+RANKED = [(BAD, Outcome.FAIL), (OURS_DECIDES, Outcome.INVALID), (THIN, Outcome.INCONCLUSIVE), (GOOD, Outcome.PASS)]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_fail_stands_before_invalid_before_inconclusive_before_pass(size):
+    for chosen in combinations(RANKED, size):
+        assert outcome([one for one, _ in chosen], FACTS) is chosen[0][1]
+        assert outcome([one for one, _ in reversed(chosen)], FACTS) is chosen[0][1]
+
+
+@pytest.mark.parametrize(
+    ("soundness", "found"),
+    [
+        (Soundness(account="the account of run r does not close"), Outcome.INVALID),
+        (Soundness(load_not_made="the load was not made"), Outcome.INVALID),
+        (Soundness(no_success="no request got a 2xx"), Outcome.INCONCLUSIVE),
+        (Soundness(interrupted="the run was interrupted"), Outcome.INCONCLUSIVE),
+        (Soundness(), Outcome.PASS),
+    ],
+)
+def test_what_bars_a_pass_is_named_in_the_reasons(soundness, found):
+    judged = verdict([judge(GOOD, measured(FACTS, [GOOD]), None)], soundness)
+
+    assert judged.outcome is found
+    said = {value for value in vars(soundness).values() if value}
+    assert said <= set(judged.reasons)
+
+
+@pytest.mark.parametrize(
+    ("soundness", "found"),
+    [
+        (Soundness(account="the account of run r does not close"), Outcome.INVALID),
+        (Soundness(load_not_made="x", no_success="x", interrupted="x"), Outcome.NONE),
+        (Soundness(), Outcome.NONE),
+    ],
+)
+def test_without_slos_only_an_account_that_does_not_close_is_a_verdict(soundness, found):
+    assert verdict([], soundness).outcome is found
+
+
+def test_a_violated_slo_fails_whatever_the_load_was():
+    judged = [judge(BAD, measured(FACTS, [BAD]), None)]
+
+    everything = Soundness(load_not_made="x", no_success="x", interrupted="x")
+
+    assert verdict(judged, everything).outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("decider", sorted(OURS))
+def test_an_slo_that_hangs_on_what_is_ours_is_invalid_rather_than_inconclusive(decider):
+    hanging = judge(GOOD, measured(FACTS, [GOOD]), None).model_copy(
+        update={"satisfied": None, "decided_by": (str(decider), str(Unknown.CUT_OFF))}
+    )
+
+    assert verdict([hanging], Soundness()).outcome is Outcome.INVALID
+
+
+def test_every_combination_of_what_is_not_known_is_tried():
+    assert len(set(ALL_ASSUMPTIONS)) == 2 ** len(Unknown)
+
+
+@pytest.mark.parametrize(
+    ("values", "largest", "found"),
+    [
+        ([{"m": 1.0}, {"m": 3.0}, {"m": 2.0}], True, 1),
+        ([{"m": 1.0}, {"m": 3.0}, {"m": 2.0}], False, 0),
+        ([{"m": 2.0}, {"m": 2.0}], True, 0),
+        ([{"m": 2.0}, {"m": 2.0}], False, 0),
+        ([{}, {"m": 2.0}], True, 1),
+        ([{}, {"m": 0.0}], False, 1),
+        ([{}, {"other": 2.0}], True, -1),
+        ([], True, -1),
+    ],
+)
+def test_the_best_version_wins_and_ties_go_to_the_first(values, largest, found):
+    assert winners(["m"], values, largest=largest) == (found,)
