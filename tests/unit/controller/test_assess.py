@@ -257,6 +257,24 @@ def test_lateness_of_our_own_leaves_it_undecided_and_says_so():
     assert "the agents' own lateness" in judgement.reason
 
 
+TEN_AND_TWENTY = (Sample(10 * MS), Sample(20 * MS))
+
+
+@pytest.mark.parametrize(
+    ("raw", "judged", "satisfied"),
+    [
+        (Raw(TEN_AND_TWENTY), slo("latency-stddev", lower=5), True),
+        (Raw(TEN_AND_TWENTY, unaccounted=2), slo("latency-stddev", lower=5), None),  # they may have taken 15 ms
+        (Raw(TEN_AND_TWENTY, unaccounted=2), slo("latency-stddev", lower=3.5), True),
+        (Raw((*TEN_AND_TWENTY, Sample(1, fate=Fate.CUT))), slo("latency-stddev", lower=5), None),  # so may this one
+        (Raw((*TEN_AND_TWENTY, Sample(3000 * MS, fate=Fate.CUT))), slo("latency-stddev", upper=1000), False),
+        (Raw((*TEN_AND_TWENTY, Sample(3000 * MS, fate=Fate.CUT))), slo("latency-stddev", lower=1000), True),
+    ],
+)
+def test_a_spread_is_decided_by_the_least_that_it_may_be(raw, judged, satisfied):
+    assert judge(judged, measured(raw, [judged]), None).satisfied is satisfied
+
+
 def test_in_closed_load_nothing_is_our_lateness():
     raw, judged = Raw((Sample(45 * MS, lag=6 * MS),) * 2, is_open=False), slo("latency-p50", upper="50ms")
 
