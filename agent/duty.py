@@ -69,6 +69,7 @@ class Duty:
         self._load: Load | None = None
         self._stopped = False
         self._running: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None  # to what the next segment loads
         self._begun: dict[int, int] = {}
         self._clock_offset_ns = 0
         self._recorder: Recorder | None = None
@@ -151,9 +152,10 @@ class Duty:
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        for task in (self._running, self._connecting):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         if self._driver is not None:
             await self._driver.close()
 
@@ -236,8 +238,9 @@ class Duty:
 
     async def _run(self, index: int) -> None:
         segment = self.assign.segments[index]
-        with suppress(PermissionError):  # it was allowed when resolved before: now each request fails, and is counted
-            await self._connect(index)
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
+        await self._connect_to_allowed(index)
         assert self._driver is not None
         recorder = Recorder(SeriesKey(segment=index), segment.targets[0].limits_ns, agent=self._settings.agent_id)
         load = self._load_of(segment, recorder)
@@ -254,6 +257,12 @@ class Duty:
         await load.close_account()
         await self._cut(course, second, FOREVER_NS)
         await self._sign_off(course)
+        if index + 1 < len(self.assign.segments):  # now, so that a slow origin does not eat into the next start
+            self._connecting = asyncio.create_task(self._connect_to_allowed(index + 1), name="connect ahead")
+
+    async def _connect_to_allowed(self, index: int) -> None:
+        with suppress(PermissionError):  # it was allowed when resolved before: now each request fails, and is counted
+            await self._connect(index)
 
     async def _follow(self, course: "_Course") -> int:
         """Ship each second while the load lasts; the second in which it ended."""

@@ -145,7 +145,7 @@ class Service:
             case Restripe():
                 why = duty.restripe(order)
                 return Refused(agent, why) if why else Done(agent)
-            case Stop():
+            case Stop() if order.epoch is None or order.epoch >= duty.epoch:
                 duty.stop()
             case AskAgain():
                 await duty.shipper.again(order.segment, order.seqs)

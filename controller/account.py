@@ -80,6 +80,8 @@ def agent_account(conducted: Conducted, segment: int, agent: str) -> Account:
         tally.planned == (tally.tried if expected is None else expected)
         and tally.planned == tally.tried + tally.unsent + tally.withdrawn
         and _histogrammed(tally) == tally.tried + tally.unsent
+        and _histogrammed(tally, Fate.OK) == tally.ok
+        and sum(tally.classes.values()) == tally.errors
     )
     return Account(
         planned=tally.planned,
@@ -159,6 +161,6 @@ def _tally(conducted: Conducted, segment: int, agent: str) -> Tally:
     return conducted.merge.tally(agent, segment, trust_manifest=agent not in conducted.lost)
 
 
-def _histogrammed(tally: Tally) -> int:
-    names = [f"{Clock.RESPONSE}.{fate}" for fate in Fate]
+def _histogrammed(tally: Tally, *fates: Fate) -> int:
+    names = [f"{Clock.RESPONSE}.{fate}" for fate in fates or tuple(Fate)]
     return sum(tally.histograms[name].count for name in names if name in tally.histograms)

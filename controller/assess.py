@@ -67,10 +67,10 @@ def judge(slo: Slo, measured: Measured | None, confidence: float | None) -> SLOJ
         if value_of(slo, measured) is None:  # all there is are unaccounted requests
             return _judgement(slo, measured, None, (MISSING,), f"{slo.metric} was not measured")
         satisfied = decided.pop()
-        lacking = _lack_of_evidence(slo, measured, confidence) if satisfied or confidence is not None else ""
-        if satisfied and _too_few(slo, measured):
-            return _judgement(slo, measured, None, (EVIDENCE,), _too_few(slo, measured))
-        if lacking and confidence is not None:
+        lacking = _too_few(slo, measured)
+        if confidence is not None:
+            lacking = lacking or _lack_of_evidence(slo, measured, confidence)
+        if satisfied and lacking:
             return _judgement(slo, measured, None, (EVIDENCE,), lacking)
         return _judgement(slo, measured, satisfied, (), _comparison(slo, measured, satisfied=bool(satisfied)))
     deciders = tuple(unknown for unknown in Unknown if _decides(unknown, answers))

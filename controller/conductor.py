@@ -185,7 +185,8 @@ class Conductor:
                     self._spawn(self._start(agent, command, at_ns), f"start {agent}")
             case SendStop():
                 self.conducted.stopped_s = self._now_s()
-                self._to_all(command.agents, Stop(self._order.run_id, self._order.term, command.why))
+                stop = Stop(self._order.run_id, self._order.term, command.why, command.epoch)
+                self._to_all(command.agents, stop)
             case SendRestripe():
                 self._restripe(command)
             case SendAskAgain():

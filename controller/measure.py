@@ -14,7 +14,7 @@ from math import inf, sqrt
 import numpy as np
 
 from protocol.histogram import Histogram, highest_of
-from protocol.messages import Clock, ErrorClass, Fate
+from protocol.messages import Clock, Fate
 from protocol.series import Tally
 
 NS_PER_MS = 1_000_000
@@ -82,18 +82,6 @@ class Measured:
         """The clock that latency is judged by."""
         return Clock.RESPONSE if self.is_open else Clock.SERVICE
 
-    @property
-    def unknowns(self) -> frozenset[Unknown]:
-        """What is not known of these requests at all."""
-        found = set()
-        if self.is_open and self.histogram(Clock.LAG).max_ns > 0:
-            found.add(Unknown.LAG)
-        if self.unaccounted:
-            found.add(Unknown.UNACCOUNTED)
-        if self.fate(self.clock, Fate.CUT).count:
-            found.add(Unknown.CUT_OFF)
-        return frozenset(found)
-
     def fate(self, clock: Clock, fate: Fate) -> Histogram:
         """The histogram of one clock and fate."""
         return self.tally.histograms.get(f"{clock}.{fate}") or _empty()
@@ -104,10 +92,6 @@ class Measured:
         for fate in fates:
             total.merge(self.fate(clock, fate))
         return total
-
-    def statuses_2xx(self) -> int:
-        """Answers with a 2xx status."""
-        return sum(count for status, count in self.tally.statuses.items() if 200 <= status < 300)
 
     def request_count(self, assumption: Assumption | None = None) -> int:
         """Requests; those unaccounted may or may not have been sent."""
@@ -177,11 +161,6 @@ class Measured:
         of = {Unknown.UNACCOUNTED: self.unaccounted, Unknown.CUT_OFF: never_sent}
         endless = sum(count for unknown, count in of.items() if unknown in assumption.worst)
         return endless, sum(of.values()) - endless
-
-
-def local_errors(tally: Tally) -> int:
-    """Requests that failed for reasons of the agents' own machines."""
-    return tally.classes.get(ErrorClass.LOCAL, 0)
 
 
 def percentile_fraction(statistic: str) -> Fraction:

@@ -138,6 +138,7 @@ class SendStop:
 
     agents: tuple[str, ...]
     why: str
+    epoch: int | None = None  # the start that is called off; None: whatever is under way
 
 
 @dataclass(frozen=True)
@@ -357,7 +358,10 @@ class Run:
             if called_off >= MAX_EPOCHS:
                 names = ", ".join(sorted(silent))
                 return [SendStop(agents, "not started"), *self._finish(RunEnded.FAILED, f"no start from {names}")]
-            return [SendStop(agents, "start called off"), *self._start(current.segment, now_s, called_off)]
+            return [
+                SendStop(agents, "start called off", current.number),
+                *self._start(current.segment, now_s, called_off),
+            ]
         return []
 
     def _look_after(self, now_s: float) -> list[Command]:

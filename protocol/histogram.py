@@ -41,6 +41,14 @@ class Packed(msgspec.Struct, frozen=True):
     max_ns: int = 0
     overflow: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what no histogram packs to: such bytes must not get as far as a sum."""
+        buckets = len(self.indices) // 2
+        if len(self.indices) % 2 or len(self.counts) != 8 * buckets:
+            raise ValueError(f"{len(self.indices)} bytes of indices and {len(self.counts)} of counts don't go together")
+        if buckets and int(np.frombuffer(self.indices, dtype="<u2").max()) >= LENGTH:
+            raise ValueError(f"an index beyond the {LENGTH} buckets of the layout")
+
 
 def index_of(us: int) -> int:
     """The bucket of a value in microseconds."""

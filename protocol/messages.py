@@ -260,15 +260,6 @@ class Manifest(Message, frozen=True):
     parts: int = 1
 
 
-class Failed(Message, frozen=True):
-    """An agent could not go on with a run. Twice is the same as once; if it is lost, silence tells the same."""
-
-    run_id: str
-    agent: str
-    incarnation: str
-    why: str
-
-
 # --- to agents -----------------------------------------------------------------------------------------------------
 
 
@@ -321,11 +312,15 @@ class Restripe(Message, frozen=True):
 
 
 class Stop(Message, frozen=True):
-    """End the segment under way, finish what is in flight, sign off. Again changes nothing."""
+    """End the segment under way, finish what is in flight, sign off. Again changes nothing.
+
+    With an epoch, a start that was called off is meant: one of a later epoch goes on.
+    """
 
     run_id: str
     term: int
     why: str
+    epoch: int | None = None
 
 
 class AskAgain(Message, frozen=True):
@@ -344,5 +339,5 @@ class Release(Message, frozen=True):
     term: int
 
 
-ToController = Hello | Ready | Refused | Done | Heartbeat | Shard | Manifest | Failed
+ToController = Hello | Ready | Refused | Done | Heartbeat | Shard | Manifest
 ToAgent = Welcome | Renewed | Assign | Start | Restripe | Stop | AskAgain | Release

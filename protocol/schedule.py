@@ -83,22 +83,6 @@ class Timetable:
         numerator, denominator = self._rate.as_integer_ratio()
         return min(self.planned, ((elapsed_ns + 1) * numerator - 1) // (denominator * NS_PER_S) + 1)
 
-    def due_per_second(self, until_ns: int | None = None) -> list[int]:
-        """How many requests are due in each second of the segment, up to `until_ns` or its end."""
-        end = self.length_ns if until_ns is None else min(until_ns, self.length_ns)
-        seconds = max(1, -(-end // NS_PER_S)) if self.planned else 0
-        last = None if until_ns is None or until_ns >= self.length_ns else until_ns
-        counts = []
-        before = 0
-        for second in range(seconds):
-            at = (second + 1) * NS_PER_S - 1
-            due = self.due_count(at if last is None else min(at, last))
-            counts.append(due - before)
-            before = due
-        if until_ns is None and counts:
-            counts[-1] += self.planned - before
-        return counts
-
 
 @dataclass(frozen=True)
 class Part:

@@ -163,11 +163,13 @@ class Http1Driver:
 
     async def _resolve(self) -> None:
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._timeout_ns / 1e9):
-            try:
+        try:
+            async with asyncio.timeout(self._timeout_ns / 1e9):
                 found = await loop.getaddrinfo(self.origin.host, self.origin.port, type=socket.SOCK_STREAM)
-            except UnicodeError as error:  # no name at all: a label of more than 63 characters, say
-                raise socket.gaierror(socket.EAI_NONAME, f"{self.origin.host!r}: {error}") from error
+        except UnicodeError as error:  # no name at all: a label of more than 63 characters, say
+            raise socket.gaierror(socket.EAI_NONAME, f"{self.origin.host!r}: {error}") from error
+        except TimeoutError as error:
+            raise socket.gaierror(socket.EAI_AGAIN, f"{self.origin.host!r}: no answer within the time-out") from error
         self.addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
 
     async def _connect(self) -> "Connection":

@@ -243,7 +243,7 @@ def test_a_start_that_an_agent_has_not_acknowledged_a_tenth_of_a_second_before_i
 
     assert run.say(Tick()) == []
     run.now_s += 0.0101 + late_s
-    assert run.say(Tick()) == [SendStop(AGENTS, "start called off"), SendStart(AGENTS, 0, 1, 1.0)]
+    assert run.say(Tick()) == [SendStop(AGENTS, "start called off", 0), SendStart(AGENTS, 0, 1, 1.0)]
 
 
 def test_an_acknowledgement_of_a_start_that_was_called_off_counts_for_nothing():

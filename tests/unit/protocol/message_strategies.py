@@ -154,7 +154,6 @@ to_controller = {
         part=small,
         parts=small,
     ),
-    m.Failed: st.builds(m.Failed, run_id=words, **_who, why=words),
 }
 to_agent = {
     m.Welcome: st.builds(m.Welcome, term=counts, controller_at_ns=instants),

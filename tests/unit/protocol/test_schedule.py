@@ -85,26 +85,6 @@ def test_an_agents_own_due_requests_are_those_among_all(timetable, agents, data)
     assert own.own_before(k) == sum(one < k for one in requests(own))
 
 
-@quick
-@given(timetables)
-def test_each_request_is_due_in_one_second(timetable):
-    assert sum(timetable.due_per_second()) == timetable.planned
-
-
-@quick
-@given(timetables, st.data())
-def test_the_seconds_so_far_hold_what_was_due_so_far(timetable, data):
-    until = data.draw(st.integers(1, timetable.length_ns + 1))
-
-    assert sum(timetable.due_per_second(until)) in (timetable.due_count(until - 1), timetable.due_count(until))
-
-
-def test_seconds_are_those_of_the_due_times():
-    timetable = Timetable(Shape(rate_per_s="2.5", duration_ns=2_500_000_000))  # 0, .4, .8, 1.2, 1.6, 2.0, 2.4
-
-    assert timetable.due_per_second() == [3, 2, 2]
-
-
 @st.composite
 def epochs(draw):
     """A timetable, some agents, and boundaries at which those that are left take over."""
