@@ -69,6 +69,8 @@ def _run(options: argparse.Namespace) -> None:
         raise AgentError("seatrial-agent runs on Linux and macOS: on Windows, run it inside WSL")
     if not options.nats:
         raise AgentError("no NATS server: say where it is with --nats URL or $SEATRIAL_NATS")
+    if not options.nats.startswith(("nats://", "tls://")):
+        raise AgentError(f"--nats: expected a URL such as nats://127.0.0.1:4222, got {options.nats!r}")
     try:
         import uvloop  # noqa: PLC0415 --help answers without it
     except ModuleNotFoundError as error:

@@ -65,6 +65,7 @@ ORDER_S = 2.0
 TRY_S = 1.0  # an agent answers at once, but for an assignment, which it has to prepare
 CHECKPOINT_S = 10.0
 RELEASE_S = 2.0
+LOST_S = 0.3  # a lost agent is told as well, in case it lives, but nobody waits for it
 _log = structlog.get_logger()
 
 
@@ -345,7 +346,8 @@ class Conductor:
 
     async def _release(self) -> None:
         message = Release(self._order.run_id, self._order.term)
-        await asyncio.gather(*(self._tell(agent, message, RELEASE_S) for agent in self._order.agents))
+        patience_s = {agent: LOST_S if agent in self.run.lost else RELEASE_S for agent in self._order.agents}
+        await asyncio.gather(*(self._tell(agent, message, wait_s) for agent, wait_s in patience_s.items()))
 
 
 def _cut_short(timetable: Timetable, count: int) -> Shape:

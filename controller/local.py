@@ -22,7 +22,7 @@ from pathlib import Path
 from controller.errors import CouldNotRunError
 
 START_S = 15.0
-END_S = 5.0
+END_S = 3.0
 POLL_S = 0.005
 MAX_STORE = 1 << 30
 KEEP_BYTES = MAX_STORE // 4  # of the stream, and of the object store

@@ -62,6 +62,8 @@ async def run(experiment: Experiment, payloads: Payloads, site: http_task.Site, 
     result = fresh_result().model_copy(update={"num_loops": 1, "environment": _environment(site)})
     save(result)
     for number, task in enumerate(experiment.spec):
+        if result.interrupted and isinstance(task, HttpTask):
+            break
         _log.info("task_started", task=number, name=task.task)
         try:
             why = await _run_task(number, task, experiment, payloads, site, so_far)
@@ -74,9 +76,10 @@ async def run(experiment: Experiment, payloads: Payloads, site: http_task.Site, 
             )
             save(result)
             return result
-        _log.info("task_completed", task=number, name=task.task)
         result = _with(result, so_far, experiment)
-        result = result.model_copy(update={"num_completed_tasks": number + 1})
+        if not result.interrupted:  # what was measured is still judged, but nothing is complete from there on
+            _log.info("task_completed", task=number, name=task.task)
+            result = result.model_copy(update={"num_completed_tasks": number + 1})
         save(result)
     return result
 

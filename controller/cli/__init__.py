@@ -11,10 +11,14 @@ def main() -> None:
         raise SystemExit(3)
     try:
         from controller.cli.app import app  # noqa: PLC0415 after the platform is known to be right
+
+        code = _run(app)
     except ModuleNotFoundError as error:
         sys.stderr.write(f"Error: {error.name} is not installed: pip install 'seatrial[all]'\n")
-        raise SystemExit(3) from error
-    code = _run(app)
+        code = 3
+    except KeyboardInterrupt:  # while still importing
+        sys.stderr.write("\nInterrupted\n")
+        code = 130
     try:
         sys.stdout.flush()
         sys.stderr.flush()

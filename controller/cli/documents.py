@@ -1,5 +1,6 @@
 """experiment.yaml as the commands read and write it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,21 @@ def from_values(
     """The experiment that values make, as document and checked."""
     values = merge_values(files or (), sets or (), set_strings or (), set_files or ())
     document = document_of(values, lenient=lenient)
-    return document, from_document(document, "the values", lenient=lenient)
+    try:
+        return document, from_document(document, "the values", lenient=lenient)
+    except BadInputError as error:
+        raise BadInputError(_in_values(str(error), document)) from error
+
+
+def _in_values(message: str, document: Document) -> str:
+    """The message with paths as they stand in the values: `http.url`, where the document has `spec[0].with.url`."""
+    names = [str(task.get("task", "")) for task in document.get("spec", []) if isinstance(task, dict)]
+
+    def named(found: re.Match[str]) -> str:
+        number = int(found[1])
+        return f"{names[number]}{found[2]}" if number < len(names) else found[0]
+
+    return re.sub(r"spec\[(\d+)\]\.with(\.?)", named, message)
 
 
 def read(run_dir: Path, *, lenient: bool = False) -> tuple[Document, Experiment]:

@@ -61,6 +61,10 @@ class Where:
 
 def where(agents: str, nats: str | None, wait_agents: str, namespace: str) -> Where:
     """The checked flags; `BadInputError` for one that is wrong."""
+    from controller.errors import BadInputError  # noqa: PLC0415 not for --help
+
+    if nats is not None and not nats.startswith(("nats://", "tls://")):
+        raise BadInputError(f"--nats: expected a URL such as nats://127.0.0.1:4222, got {nats!r}")
     return Where(agent_count(agents), nats, seconds(wait_agents, "--wait-agents"), namespace)
 
 
