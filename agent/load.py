@@ -29,6 +29,7 @@ class Ended(StrEnum):
     MAX_DURATION = "max-duration"
     STOPPED = "stopped"
     LEASE = "lease"
+    LOST = "lost"  # the controller counts this agent as lost
 
 
 class Lease:
@@ -160,6 +161,10 @@ class Load:
             self._recorder.planned(planned)
             return
         part = self._part
+        if self._ended in (Ended.LEASE, Ended.LOST):  # not the target's doing, so nothing here is an error of its
+            self._recorder.withdrawn(part.planned - self._next)
+            self._recorder.planned(part.planned)
+            return
         due = part.planned if self._ended is Ended.MAX_DURATION else max(self._taken, part.due_count(self._stopped_ns))
         first = self._next
         await self._unsent_in_chunks(due - first, lambda j: part.due_ns(first + j))

@@ -36,7 +36,7 @@ EAGER_HELLO_S = 0.02  # until the first answer: whoever started this agent waits
 HEARTBEAT_S = 1.0
 PREPARE_S = 20.0
 LEAVE_S = 5.0
-AFTER_LEASE_NS = 30 * NS_PER_S
+AFTER_LEASE_NS = 5 * NS_PER_S
 _log = structlog.get_logger()
 Order = Assign | Start | Restripe | Stop | AskAgain | Release
 
@@ -209,7 +209,7 @@ class Service:
         self._term = reply.term
         self._note_clock(reply.controller_at_ns, asked_ns)
         if reply.is_over:
-            duty.stop(Ended.STOPPED)
+            duty.stop(Ended.LOST)
         duty.renew(asked_ns)
 
     async def _release(self) -> None:

@@ -19,6 +19,7 @@ NS_PER_MS = 1_000_000
 ALPHA = 0.05
 EVIDENCE = "evidence"
 MISSING = "missing"
+LOAD = "load-not-made"
 _WORDS = {
     Unknown.LAG: "how much of the latency was the agents' own lateness",
     Unknown.UNACCOUNTED: "what became of the requests of a lost agent",
@@ -83,10 +84,20 @@ def thin_evidence(slo: Slo, measured: Measured | None, confidence: float | None)
     return "" if measured is None else _lack_of_evidence(slo, measured, confidence)
 
 
+def with_load_not_made(judgements: Sequence[SLOJudgement], why: str) -> tuple[SLOJudgement, ...]:
+    """Latencies that were violated while the agents themselves stood still are not the target's alone: undecided."""
+    if not why:
+        return tuple(judgements)
+    update = {"satisfied": None, "decided_by": (LOAD,), "reason": f"undecided: {why}"}
+    return tuple(
+        one.model_copy(update=update) if one.satisfied is False and one.unit == "msec" else one for one in judgements
+    )
+
+
 def verdict(judgements: Sequence[SLOJudgement], soundness: Soundness) -> Verdict:
     """What it all comes to. It never turns `pass` when an unknown grows."""
     violated = [one for one in judgements if one.satisfied is False]
-    ours = [one for one in judgements if one.satisfied is None and OURS & set(one.decided_by)]
+    ours = [one for one in judgements if one.satisfied is None and {*OURS, LOAD} & set(one.decided_by)]
     undecided = [one for one in judgements if one.satisfied is None and one not in ours]
     slos = tuple(judgements)
     if soundness.account:

@@ -240,7 +240,7 @@ class Conductor:
             case Refused():
                 await self._events.put(AgentRefused(agent, answer.why))
             case _:
-                await self._events.put(AgentRefused(agent, f"no answer within {ASSIGN_S:g} s"))
+                self._log.warning("assignment_unanswered", agent_id=agent)  # its silence will tell
 
     async def _start(self, agent: str, command: SendStart, at_ns: int) -> None:
         start = Start(self._order.run_id, self._order.term, command.epoch, command.segment, at_ns)

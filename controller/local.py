@@ -191,3 +191,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
+    with suppress(ProcessLookupError, PermissionError):  # a server whose shell was killed is still in its group
+        os.killpg(process.pid, signal.SIGKILL)

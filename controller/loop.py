@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from controller import findings
-from controller.assess import Soundness, thin_evidence, verdict
+from controller.assess import Soundness, thin_evidence, verdict, with_load_not_made
 from controller.errors import CouldNotRunError
 from controller.experiment.assess import AssessTask, Slo
 from controller.experiment.http import HttpEndpoint, HttpTask
@@ -115,8 +115,11 @@ async def _run_task(
 
 def _with(result: Result, so_far: _Pass, experiment: Experiment) -> Result:
     """The result with everything that is known so far; the verdict once all SLOs are judged."""
-    judgements = [judgement for _slo, judgement in so_far.judged]
     soundness = _soundness(so_far)
+    no_loss = not any(agent.state == "lost" for run in so_far.runs for agent in run.agents)
+    judgements = [judgement for _slo, judgement in so_far.judged]
+    if no_loss:  # else the load is short of what the lost agent had, which says nothing about latencies
+        judgements = list(with_load_not_made(judgements, soundness.load_not_made))
     is_judged = len(judgements) == len(experiment.slos)
     found: Verdict | None = None
     if so_far.runs and (is_judged or soundness.account):

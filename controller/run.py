@@ -190,6 +190,7 @@ class Terms:
     lead_s: float = 1.0
     on_loss: OnLoss = OnLoss.FAIL
     lease_s: float = 60.0
+    bus_patience_s: float = 60.0  # how long the bus may be away: without it, agents go on for their lease at most
     drain_s: float = 10.0  # how long a segment that was stopped may take to finish what is in flight
 
 
@@ -227,6 +228,8 @@ class Run:
         self._stopped_s = float("inf")
         self._bus_is_back_s = 0.0
         self._has_bus = True
+        self._bus_lost_s = 0.0
+        self._begun_s = 0.0
 
     @property
     def segment(self) -> int:
@@ -264,6 +267,7 @@ class Run:
                 self._heard[event.agent] = max(now_s, self._heard.get(event.agent, 0.0))
                 return self._signed_off(event, now_s)
             case BusLost():
+                self._bus_lost_s = now_s if self._has_bus else self._bus_lost_s
                 self._has_bus = False
                 return []
             case BusBack():
@@ -281,6 +285,7 @@ class Run:
         if self.phase is not Phase.IDLE:
             return []
         self.phase = Phase.PREPARING
+        self._begun_s = now_s
         self._deadline_s = now_s + PREPARE_S
         return [SendAssign(agent) for agent in self._terms.agents]
 
@@ -311,6 +316,8 @@ class Run:
             return self._finish(RunEnded.FAILED, f"{event.agent} began an epoch that was called off")
         if event.epoch < current.number and event.agent not in current.restriped:
             return []
+        if event.ended in ("lease", "lost"):  # it stopped for want of a controller: what it left was never made
+            return self._lose([event.agent], now_s)
         current.signed[event.agent] = event
         if event.missing and event.agent not in current.asked:
             current.asked[event.agent] = now_s
@@ -332,16 +339,37 @@ class Run:
         return [SendStop(self.living, text)]
 
     def _tick(self, now_s: float) -> list[Command]:
+        if not self._has_bus and now_s - self._bus_lost_s > self._terms.bus_patience_s:
+            return self._give_up_the_bus(now_s)
         match self.phase:
-            case Phase.PREPARING if now_s > self._deadline_s:
-                missing = ", ".join(sorted(set(self._terms.agents) - self._ready))
-                return self._finish(RunEnded.FAILED, f"no answer from {missing} within {PREPARE_S:g} s")
+            case Phase.PREPARING:
+                return self._await_ready(now_s)
             case Phase.STARTING:
                 return self._await_acks(now_s)
             case Phase.RUNNING:
                 return self._look_after(now_s)
             case _:
                 return []
+
+    def _give_up_the_bus(self, now_s: float) -> list[Command]:
+        why = f"the bus was away for {self._terms.bus_patience_s:g} s"
+        if self.phase not in (Phase.STARTING, Phase.RUNNING):
+            return self._finish(RunEnded.FAILED, why)
+        for agent in self.living:
+            self.lost[agent] = self._heard.get(agent, now_s)
+        return [*self._stop(RunEnded.AGENT_LOST, why, now_s), *self._finish(RunEnded.AGENT_LOST, why)]
+
+    def _await_ready(self, now_s: float) -> list[Command]:
+        missing = sorted(set(self._terms.agents) - self._ready)
+        if now_s > self._deadline_s:
+            return self._finish(RunEnded.FAILED, f"no answer from {', '.join(missing)} within {PREPARE_S:g} s")
+        since_s = max(self._begun_s, self._bus_is_back_s)
+        silent = [agent for agent in missing if now_s - max(since_s, self._heard.get(agent, 0.0)) > SILENCE_S]
+        if silent and self._has_bus:
+            return self._finish(
+                RunEnded.FAILED, f"lost {', '.join(silent)} before the start: nothing was heard from it"
+            )
+        return []
 
     def _await_acks(self, now_s: float) -> list[Command]:
         current = self._now
@@ -391,14 +419,17 @@ class Run:
             for agent in self.living
             if agent not in current.signed and now_s - max(self._heard.get(agent, 0.0), self._bus_is_back_s) > SILENCE_S
         ]
-        commands: list[Command] = []
-        for agent in silent:
-            self.lost[agent] = self._heard.get(agent, 0.0)
-        if silent and (self._terms.on_loss is OnLoss.FAIL or not self.living):
-            commands += self._stop(RunEnded.AGENT_LOST, f"lost {', '.join(silent)}", now_s)
+        commands = self._lose(silent, now_s)
         if self._terms.on_loss is OnLoss.REDISTRIBUTE and self._stop_reason is None:
             commands += self._redistribute(current, now_s)
         return commands
+
+    def _lose(self, agents: Sequence[str], now_s: float) -> list[Command]:
+        for agent in agents:
+            self.lost[agent] = self._heard.get(agent, 0.0)
+        if agents and (self._terms.on_loss is OnLoss.FAIL or not self.living):
+            return self._stop(RunEnded.AGENT_LOST, f"lost {', '.join(agents)}", now_s)
+        return []
 
     def _redistribute(self, current: _Epoch, now_s: float) -> list[Command]:
         """Once a lost agent's lease has surely ended, its share of what is still to come goes to the others."""
@@ -454,7 +485,7 @@ class Run:
 def _ended(current: _Epoch, living: Sequence[str]) -> RunEnded:
     """How a segment ended by what its agents say: one that stopped on its own account is as good as lost."""
     said = {current.signed[agent].ended for agent in living if agent in current.signed}
-    if said & {"stopped", "lease"}:
+    if "stopped" in said:
         return RunEnded.AGENT_LOST
     return RunEnded.MAX_DURATION if "max-duration" in said else RunEnded.COMPLETE
 

@@ -2,11 +2,22 @@
 
 import logging
 import sys
+from typing import TextIO, cast
 
 import structlog
 
 LEVELS = ("trace", "debug", "info", "warning", "error", "fatal", "panic")
 _NEAREST = {"trace": "debug", "fatal": "critical", "panic": "critical"}
+
+
+class _Stderr:
+    """Whatever standard error is at the time: a live view takes its place for a while, to keep lines apart."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def set_up_log(level: str) -> None:
@@ -21,6 +32,6 @@ def set_up_log(level: str) -> None:
             last,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, _NEAREST.get(level, level).upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=False,
     )

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from math import isinf, log
 
 from controller.account import Conducted, account, added, agent_account, measured
@@ -24,11 +25,13 @@ from controller.merge import Second
 from controller.run import RunEnded
 from protocol.histogram import Histogram, merged, to_hdr
 from protocol.messages import Clock, Evidence, Fate, Hello
-from protocol.schedule import NS_PER_S
+from protocol.schedule import NS_PER_S, Timetable
 
 ALWAYS = ("50", "75", "90", "95", "99", "99.9", "99.99")
 SERIES_POINTS = 1800
 BINS = 40
+HELD_UP_S = 0.1  # requests that waited longer for a connection were not sent at the rate asked for
+HELD_UP_SHARE = 0.01
 MIN_RATIO = 1.01
 NS_PER_MS = 1e6
 REDACTED = "***"
@@ -61,7 +64,12 @@ def _segment(conducted: Conducted, number: int, percentiles: Sequence[Decimal]) 
     target = _target(conducted, number, percentiles)
     length_s = None if load.length_ns is None else load.length_ns / NS_PER_S
     elapsed_s = _elapsed_s(conducted, number)
-    is_as_planned = load.shape.is_open and sum(target.series.started) == target.account.tried == load.planned
+    held_up_ms = max(HELD_UP_S, HELD_UP_SHARE * (length_s or 0.0)) * 1e3
+    is_as_planned = (
+        load.shape.is_open
+        and sum(target.series.started) == target.account.tried == load.planned
+        and (target.clocks.wait.max or 0.0) <= held_up_ms
+    )
     over_s = length_s if is_as_planned else elapsed_s
     return SegmentResult(
         name=load.name,
@@ -176,12 +184,12 @@ def _series(conducted: Conducted, number: int) -> Series:
         return Series()
     step = max(1, -(-length // SERIES_POINTS))
     bins = [range(first, min(first + step, length)) for first in range(0, length, step)]
-    living = _started_by_living(conducted, number)
+    began = _started(conducted, number)
     joined = [_joined([seconds[second] for second in one if second in seconds]) for one in bins]
     return Series(
         interval_s=step,
         planned=tuple(sum(due[second] for second in one if second < len(due)) for one in bins) if due else (),
-        started=tuple(sum(living.get(second, 0) for second in one) for one in bins) if due else (),
+        started=tuple(sum(began.get(second, 0) for second in one) for one in bins) if due else (),
         ok=tuple(second.ok for second, _, _ in joined),
         errors=tuple(second.errors for second, _, _ in joined),
         p50=tuple(_percentile_ms(latency, "50") for _, latency, _ in joined),
@@ -193,27 +201,22 @@ def _series(conducted: Conducted, number: int) -> Series:
 
 
 def _due_per_second(conducted: Conducted, number: int) -> list[int]:
-    """What the agents that were not lost had to begin in each whole second; a second that was cut short is left out."""
+    """What was to begin in each whole second, by the plan as it was made; a second that was cut short is left out."""
     if number not in conducted.started_s:
         return []
-    length_ns = conducted.plan.segments[number].length_ns or 0
-    seconds = -(-length_ns // NS_PER_S)
+    timetable = Timetable(conducted.plan.segments[number].shape)
+    seconds = -(-timetable.length_ns // NS_PER_S)
     if conducted.stopped_s is not None:
         seconds = min(seconds, int(max(0.0, conducted.stopped_s - conducted.started_s[number])))
-    parts = [conducted.parts[number, agent] for agent in conducted.agents if agent not in conducted.lost]
-
-    def due_by(second: int) -> int:
-        return sum(part.due_count(second * NS_PER_S - 1) for part in parts)
-
-    return [due_by(second + 1) - due_by(second) for second in range(seconds)]
+    due = [timetable.due_count(second * NS_PER_S - 1) for second in range(seconds + 1)]
+    return [later - earlier for earlier, later in pairwise(due)]
 
 
-def _started_by_living(conducted: Conducted, number: int) -> dict[int, int]:
-    started: dict[int, int] = {}
+def _started(conducted: Conducted, number: int) -> dict[int, int]:
+    """What began in time, by the second in which it was due."""
+    started: Counter[int] = Counter()
     for agent in conducted.agents:
-        if agent not in conducted.lost:
-            for second, count in conducted.merge.tally(agent, number).started.items():
-                started[second] = started.get(second, 0) + count
+        started.update(conducted.merge.tally(agent, number, trust_manifest=agent not in conducted.lost).started)
     return started
 
 

@@ -246,11 +246,13 @@ async def connect(url: str, *, name: str, give_up_s: float = GIVE_UP_S) -> Async
     try:
         yield NatsBus(client)
     finally:
-        with suppress(NatsError, OSError, TimeoutError):
+        # The client lets its transport's own complaints through when the server has gone: there is nothing to close then.
+        with suppress(NatsError, OSError, TimeoutError, RuntimeError):
             async with asyncio.timeout(TRY_S):
                 await client.flush()
-        with suppress(NatsError, OSError):
-            await client.close()
+        with suppress(NatsError, OSError, TimeoutError, RuntimeError):
+            async with asyncio.timeout(TRY_S):
+                await client.close()
 
 
 async def _first_connection(url: str, name: str, noted: Callable[[Exception], Awaitable[None]]) -> Client:

@@ -11,72 +11,18 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import cast
-from urllib.parse import urlsplit
 
+from agent.drivers.request import STATUSES, Origin, request_of
 from agent.drivers.response import Response
 from agent.outcome import Done, Outcome
-from protocol.messages import ErrorClass, StatusRange, Target
+from protocol.messages import ErrorClass, Target
 
 _HEADS_KEPT = 512  # the Date header changes each second, so old blocks are of no use
 _LOCAL = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.ENOMEM, errno.ENOBUFS})
 _RESET = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 _SWEEPS_PER_TIMEOUT = 100
-_STATUSES = 1000
-
-
-@dataclass(frozen=True)
-class Request:
-    """One target's request as bytes, and how its responses are judged."""
-
-    wire: bytes
-    is_head: bool
-    timeout_ns: int
-    is_error: bytes  # indexed by status code
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the requests of one driver go."""
-
-    host: str
-    port: int
-    is_tls: bool
-
-    @staticmethod
-    def of(url: str) -> "Origin":
-        """The origin of a URL that was checked before."""
-        parts = urlsplit(url)
-        is_tls = parts.scheme == "https"
-        return Origin(parts.hostname or "", parts.port or (443 if is_tls else 80), is_tls)
-
-
-def request_of(target: Target, user_agent: str) -> Request:
-    """The bytes that ask for a target."""
-    parts = urlsplit(target.url)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    given = {name.lower() for name, _value in target.headers}
-    lines = [f"{target.method} {path} HTTP/1.1"]
-    if "host" not in given:
-        lines.append(f"Host: {parts.netloc.rpartition('@')[2]}")
-    if "user-agent" not in given:
-        lines.append(f"User-Agent: {user_agent}")
-    if "accept" not in given:
-        lines.append("Accept: */*")
-    if (target.body or target.method in ("POST", "PUT", "PATCH")) and "content-length" not in given:
-        lines.append(f"Content-Length: {len(target.body)}")
-    lines += [f"{name}: {value}" for name, value in target.headers]
-    wire = "\r\n".join(lines).encode("utf-8") + b"\r\n\r\n" + target.body
-    return Request(wire, target.method == "HEAD", target.timeout_ns, _judgements(target.error_ranges))
-
-
-def _judgements(ranges: Sequence[StatusRange]) -> bytes:
-    judged = bytearray(_STATUSES)
-    for one in ranges:
-        for status in range(max(0, one.lower), min(_STATUSES - 1, one.upper) + 1):
-            judged[status] = 1
-    return bytes(judged)
+_STALL_S = 0.05
 
 
 class Http1Driver:
@@ -109,6 +55,7 @@ class Http1Driver:
         self._tls = ssl.create_default_context() if self.origin.is_tls else None
         self._timeout_ns = min(request.timeout_ns for request in self.requests)
         self._sweeper: asyncio.TimerHandle | None = None
+        self._swept_ns = now_ns()
         self._is_closed = False
 
     async def resolve(self) -> None:
@@ -139,9 +86,7 @@ class Http1Driver:
                 return True
         if len(self._open) + len(self._connecting) >= self._limit or self._is_closed:
             return False
-        task = asyncio.get_running_loop().create_task(self._connect_for(target, planned_ns), name="connect")
-        self._connecting.add(task)
-        task.add_done_callback(self._connecting.discard)
+        self.connect_for(target, planned_ns)
         return True
 
     async def close(self) -> None:
@@ -156,6 +101,12 @@ class Http1Driver:
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in list(self._open):
             connection.abort()
+
+    def connect_for(self, target: int, planned_ns: int) -> None:
+        """Begin a connection, and send a request on it."""
+        task = asyncio.get_running_loop().create_task(self._connect_and_send(target, planned_ns), name="connect")
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     def lost(self, connection: "Connection") -> None:
         """A connection is gone: there is room for another."""
@@ -193,7 +144,7 @@ class Http1Driver:
         with suppress(OSError, TimeoutError):
             self.idle.append(await self._connect())
 
-    async def _connect_for(self, target: int, planned_ns: int) -> None:
+    async def _connect_and_send(self, target: int, planned_ns: int) -> None:
         began_ns = self.now_ns()
         error, text = ErrorClass.LOCAL, ""
         try:
@@ -222,9 +173,12 @@ class Http1Driver:
 
     def _sweep(self) -> None:
         now_ns = self.now_ns()
-        for connection in list(self._open):
-            connection.check_timeout(now_ns)
         step_s = max(0.005, min(self._timeout_ns / 1e9 / _SWEEPS_PER_TIMEOUT, 0.1))
+        # After a stall of this process, what came in meanwhile is read first: those answers were in time.
+        if now_ns - self._swept_ns < (step_s + _STALL_S) * 1e9:
+            for connection in list(self._open):
+                connection.check_timeout(now_ns)
+        self._swept_ns = now_ns
         self._sweeper = asyncio.get_running_loop().call_later(step_s, self._sweep)
 
 
@@ -237,6 +191,10 @@ def class_of(failure: OSError) -> ErrorClass:
     if failure.errno in _RESET or isinstance(failure, ConnectionError):
         return ErrorClass.RESET
     return ErrorClass.UNREACHABLE
+
+
+def _is_close(failure: Exception | None) -> bool:
+    return failure is None or (isinstance(failure, OSError) and class_of(failure) is ErrorClass.RESET)
 
 
 class Connection(asyncio.Protocol):
@@ -253,6 +211,7 @@ class Connection(asyncio.Protocol):
         self._planned_ns = 0
         self._sent_ns = 0
         self._received = 0
+        self._answered = 0  # requests, on this connection
         self._response: Response | None = None
         self.is_usable = False
 
@@ -302,6 +261,11 @@ class Connection(asyncio.Protocol):
         self._driver.lost(self)
         if not self._is_busy:
             return
+        if self._answered and not self._received and self._request.is_safe and _is_close(failure):
+            # The server closed it after a complete answer, and this request was already on its way: a reconnect.
+            self._is_busy = False
+            self._driver.connect_for(self._target, self._planned_ns)
+            return
         response = self._response
         if response is not None and response.ends_with_connection and failure is None:
             self._finish(response.status, bytes(response.body), 0, is_kept=False)
@@ -343,7 +307,8 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, status: int, body: bytes, body_at: int, *, is_kept: bool) -> None:
         done_ns = self._driver.now_ns()
-        is_error = self._request.is_error[status] if status < _STATUSES else True
+        self._answered += 1
+        is_error = self._request.is_error[status] if status < STATUSES else True
         self._end(is_kept=is_kept)
         self._driver.done(
             Outcome(

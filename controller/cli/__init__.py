@@ -1,6 +1,7 @@
 """The command line: one module a command, each parses, calls one function, prints, and gives an exit code."""
 
 import os
+import signal
 import sys
 
 
@@ -9,7 +10,16 @@ def main() -> None:
     if sys.platform == "win32":
         sys.stderr.write("Error: seatrial runs on Linux and macOS: on Windows, run it inside WSL\n")
         raise SystemExit(3)
+    # Python has no streams for descriptors that were closed when it started.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 for as long as we live
+    sys.stderr = sys.stderr or sys.stdout
+    for number in range(3):  # a closed one would be given to the first socket that is opened
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         from controller.cli.app import app  # noqa: PLC0415 after the platform is known to be right
 
         code = _run(app)
@@ -22,8 +32,8 @@ def main() -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except BrokenPipeError:
-        code = 4
+    except OSError:  # the reader is gone, or the disk is full
+        code = code or 4
     os._exit(code)  # everything is closed; taking a large interpreter down in order takes a tenth of a second
 
 
@@ -40,11 +50,12 @@ def _run(app: object) -> int:
     except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("\nInterrupted\n")
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as done:  # of click: 0 after a completion script, 1 when whoever read our output has gone
+        return 4 if done.code == 1 else int(done.code or 0)
+    except OSError as error:
+        sys.stderr.write(f"Error: the output could not be written: {error.strerror or error}\n")
         return 4
-    except Exception as error:  # the outermost edge: what is known becomes one line, a defect shows where it is
+    except Exception as error:  # noqa: BLE001 the outermost edge: what is known becomes one line, a defect shows where it is
         if isinstance(error, usage_error):
             error.show()  # type: ignore[attr-defined]
             return 3
@@ -52,6 +63,10 @@ def _run(app: object) -> int:
 
         known = of_error(error)
         if known is None:
-            raise
+            import traceback  # noqa: PLC0415 for a defect of ours
+
+            traceback.print_exception(error)
+            sys.stderr.write("Error: this is a defect of Seatrial: please report it with what stands above\n")
+            return 4
         sys.stderr.write(f"Error: {error}\n")
         return int(known)

@@ -1,7 +1,11 @@
 """experiment.yaml as the commands read and write it."""
 
+import fcntl
+import os
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ from controller.cli.flags import FILE
 from controller.errors import BadInputError
 from controller.experiment.chart import from_values as document_of
 from controller.experiment.document import dump_yaml, parse_yaml, write_atomically
+from controller.experiment.outlook import outlook
 from controller.experiment.result import Result
 from controller.experiment.spec import Experiment, from_document
 from controller.experiment.values import merge_values
@@ -53,12 +58,39 @@ def read(run_dir: Path, *, lenient: bool = False) -> tuple[Document, Experiment]
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
+            if len(text) > MAX_BYTES:
+                size = os.fstat(file.fileno()).st_size
+                raise BadInputError(f"{path}: expected at most {MAX_BYTES >> 20} MiB, got {size / (1 << 20):.1f} MiB")
     except OSError as error:
         raise BadInputError(
             f"{path} can't be read: {error.strerror or error}. Make one with seatrial gen or seatrial launch"
         ) from error
     document = parse_yaml(text, str(path), max_bytes=MAX_BYTES)
     return dict(document) if isinstance(document, dict) else {}, from_document(document, str(path), lenient=lenient)
+
+
+def warn(experiment: Experiment) -> None:
+    """Say, before any load is made, what can't come out well."""
+    for caution in outlook(experiment):
+        sys.stderr.write(f"Warning: {caution}\n")
+
+
+@contextmanager
+def only_one(run_dir: Path) -> Iterator[None]:
+    """Keeps others from running an experiment in the same folder meanwhile; the lock goes with the process."""
+    try:
+        folder = os.open(run_dir, os.O_RDONLY)
+    except OSError as error:
+        raise BadInputError(f"--runDir: {run_dir} can't be used: {error.strerror}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise BadInputError(
+            f"another experiment is running in {run_dir.resolve()}: wait for it, or give another folder with --runDir"
+        ) from error
+    finally:
+        os.close(folder)
 
 
 def read_result(run_dir: Path) -> tuple[Document, Experiment, Result | None]:

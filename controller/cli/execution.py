@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from controller.cli.documents import Document, read_result, write_new, write_result
+from controller.cli.documents import Document, only_one, read_result, warn, write_new, write_result
 from controller.cli.exits import Exit, of_result
 from controller.cli.flags import Where
 from controller.errors import BadInputError, CouldNotRunError
@@ -41,11 +41,26 @@ def execute(
     experiment: Experiment, document: Document, run_dir: Path, where: Where, level: str, *, is_new: bool
 ) -> Exit:
     """Run it, keep experiment.yaml up to date, print the text report; the exit code."""
+    payloads = read_all_payloads(experiment)
+    with only_one(run_dir):
+        return _execute(experiment, document, run_dir, where, level, payloads, is_new=is_new)
+
+
+def _execute(
+    experiment: Experiment,
+    document: Document,
+    run_dir: Path,
+    where: Where,
+    level: str,
+    payloads: "Payloads",
+    *,
+    is_new: bool,
+) -> Exit:
     from controller.report import render  # noqa: PLC0415 loaded beside the agents' start
 
-    payloads = read_all_payloads(experiment)
     if is_new:
         write_new(run_dir, document)
+    warn(experiment)
     execution = _Execution(experiment, document, run_dir, where, level)
     result = uvloop.run(execution.run(payloads))
     sys.stdout.write(render(report_input(experiment, document, result), "text"))
@@ -94,7 +109,7 @@ class _Execution:
     async def run(self, payloads: "Payloads") -> Result:
         """The result; a first Ctrl-C or SIGTERM makes it a partial one, a second ends everything at once."""
         running = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             running.add_signal_handler(number, self._interrupt)
         self._main = asyncio.create_task(self._run(payloads), name="experiment")
         try:

@@ -22,10 +22,11 @@ def gen(
     loglevel: flags.LogLevel = None,
 ) -> None:
     """Write experiment.yaml from values, and run nothing."""
-    from controller.cli.documents import from_values, write_new  # noqa: PLC0415 not for --help
+    from controller.cli.documents import from_values, warn, write_new  # noqa: PLC0415 not for --help
 
     flags.log_level(loglevel, context)
     flags.no_charts(chart_name, remote_folder, no_download, charts_parent)
-    document, _experiment = from_values(values, sets, set_strings, set_files, lenient=lenient)
+    document, experiment = from_values(values, sets, set_strings, set_files, lenient=lenient)
     path = write_new(run_dir, document)
+    warn(experiment)
     typer.echo(f"wrote {path}")

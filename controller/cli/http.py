@@ -49,15 +49,18 @@ def http(
 
     For example: seatrial http http://127.0.0.1:8000/ -r 500 -d 30s -c 8 --slo 'p99<50ms' --slo 'errors<0.1%'
     """
-    from controller.cli.documents import write_new  # noqa: PLC0415 not for --help
+    from controller.cli.documents import warn, write_new  # noqa: PLC0415 not for --help
     from controller.cli.execution import execute, write_html  # noqa: PLC0415
     from controller.experiment.spec import from_document  # noqa: PLC0415
 
+    if html is not None and not html.resolve().parent.is_dir():
+        raise typer.BadParameter(f"{html.resolve().parent} is no folder", param_hint="--html")
     level = flags.log_level(loglevel, context)
     site = flags.where(agents, nats, wait_agents, namespace)
     given: dict[str, Any] = {
         "url": url,
-        "qps": -1 if rate is None else rate,
+        "qps": -1 if rate is None else None,
+        "rate": rate,
         "duration": duration if duration or requests else "10s",
         "numRequests": requests,
         "connections": connections,
@@ -76,6 +79,7 @@ def http(
     experiment = from_document(document, "the command line")
     if dry:
         typer.echo(f"dry run: wrote {write_new(run_dir, document)}")
+        warn(experiment)
         return 0
     code = execute(experiment, document, run_dir, site, level, is_new=True)
     if html is not None:
@@ -120,11 +124,13 @@ def _limit(text: str) -> object:
 def _headers(given: list[str]) -> dict[str, str]:
     from controller.errors import BadInputError  # noqa: PLC0415 not for --help
 
-    headers = {}
+    headers: dict[str, str] = {}
     for one in given:
         name, colon, value = one.partition(":")
         if not colon or not name.strip():
             raise BadInputError(f"--header: expected 'Name: value', got {one!r}")
+        if name.strip().lower() in {known.lower() for known in headers}:
+            raise BadInputError(f"--header: {name.strip()} is given twice: give it once, with all its values")
         headers[name.strip()] = value.strip()
     return headers
 

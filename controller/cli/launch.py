@@ -32,7 +32,7 @@ def launch(
     For example: seatrial launch --set "tasks={http,assess}" --set http.url=http://127.0.0.1:8000/
     --set assess.SLOs.upper.http/latency-p99=50ms
     """
-    from controller.cli.documents import from_values, write_new  # noqa: PLC0415 not for --help
+    from controller.cli.documents import from_values, warn, write_new  # noqa: PLC0415 not for --help
     from controller.cli.execution import execute  # noqa: PLC0415
 
     level = flags.log_level(loglevel, context)
@@ -41,6 +41,7 @@ def launch(
     document, experiment = from_values(values, sets, set_strings, set_files, lenient=lenient)
     if dry:
         path = write_new(run_dir, document)
+        warn(experiment)
         typer.echo(f"dry run: wrote {path}")
         return 0
     return int(execute(experiment, document, run_dir, site, level, is_new=True))

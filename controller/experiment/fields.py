@@ -35,6 +35,13 @@ def _rate(value: object) -> Decimal:
     return found
 
 
+def _positive_rate(value: object) -> Decimal:
+    rate = _rate(value)
+    if rate <= 0:
+        raise expected("more than 0 requests per second (as fast as answers come is qps: -1)", value)
+    return rate
+
+
 def _percentile(value: object) -> Decimal:
     found = units.number(value, "a percentile above 0 and at most 100")
     if not 0 < found <= 100:
@@ -80,6 +87,11 @@ Status = Annotated[int, BeforeValidator(units.whole(-1, 999)), _whole_schema(-1,
 Length = Annotated[float, BeforeValidator(units.seconds(0.001, MAX_DURATION_S, "30s")), _duration_schema]
 Timeout = Annotated[float, BeforeValidator(units.seconds(0.001, MAX_TIMEOUT_S, "3s")), _duration_schema]
 Rate = Annotated[Decimal, BeforeValidator(_rate), WithJsonSchema({"type": "number", "maximum": MAX_RATE_PER_S})]
+PositiveRate = Annotated[
+    Decimal,
+    BeforeValidator(_positive_rate),
+    WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": MAX_RATE_PER_S}),
+]
 Percentile = Annotated[
     Decimal,
     BeforeValidator(_percentile),

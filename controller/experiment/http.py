@@ -95,7 +95,9 @@ class EndpointSettings(f.Model):
         examples=[500],
         json_schema_extra={"default": 8},
     )
-    rate: f.Rate | None = Field(None, description="Another name for qps, in requests per second.", examples=[0.5])
+    rate: f.PositiveRate | None = Field(
+        None, description="Another name for qps, in requests per second; always above 0.", examples=[0.5]
+    )
     connections: f.Connections | None = Field(
         None, description="Keep-alive connections, over all agents.", json_schema_extra={"default": 4}
     )

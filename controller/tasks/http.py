@@ -32,6 +32,7 @@ LEASE_S = 60.0
 LEASE_REDISTRIBUTE_S = 10.0
 GRACE_S = 5.0
 LOCAL_LEAD_S = 0.3
+LOCAL_BUS_S = 5.0  # a private server that is gone does not come back
 LEAD_S = 1.0
 
 
@@ -132,6 +133,7 @@ def _order(run_id: str, split: plan.Plan, hellos: Sequence[Hello], task: HttpTas
         lead_s=LOCAL_LEAD_S if site.is_local else LEAD_S,
         on_loss=on_loss,
         lease_s=LEASE_REDISTRIBUTE_S if on_loss is OnLoss.REDISTRIBUTE else LEASE_S,
+        bus_patience_s=LOCAL_BUS_S if site.is_local else LEASE_S,
         drain_s=2 * max(timeouts_s) + GRACE_S,
     )
     user_agent = f"seatrial/{__version__} run={run_id}"

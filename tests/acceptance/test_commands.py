@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from harness import Target, World, ended, http_values, only_target, serving, world_in
+from harness import Target, World, ended, eventually, http_values, only_target, serving, world_in
 
 from controller.experiment.document import write_atomically
 
@@ -320,3 +320,13 @@ def test_help_and_version_answer_without_a_run(world):
     schema = json.loads(world.run("schema").out)
     assert schema["$schema"].startswith("https://json-schema.org/")
     assert list(Path(world.folder).iterdir()) == []
+
+
+def test_two_experiments_in_one_folder_do_not_take_each_others_place(world, target):
+    first = world.start("http", f"{target.url}/", "-r", "50", "-d", "3s")
+    eventually(lambda: world.processes("seatrial-agent"), 10, "the first is under way")
+    second = world.run("http", f"{target.url}/", "-n", "5")
+
+    assert second.code == 3
+    assert "another experiment is running" in second.err
+    assert ended(first).code == 0

@@ -5,6 +5,7 @@ import errno
 import gc
 import socket
 import ssl
+import time
 import tracemalloc
 
 import pytest
@@ -503,6 +504,51 @@ async def test_a_server_that_closes_an_idle_connection_costs_a_reconnect_and_no_
             assert outcome.error is None
         assert server.connections == 3
         assert client.driver.reconnects == 2
+
+
+@on_each_loop
+async def test_a_server_that_closes_after_each_answer_without_a_word_costs_no_errors():
+    """The next request is on its way when the close arrives: it was never read, and goes again."""
+    async with facing(once(OK)) as (client, server):
+        count_only = client.driver.done
+
+        def done(outcome) -> None:
+            count_only(outcome)
+            if len(client.outcomes) < 20:
+                assert client.start()
+
+        client.driver.done = done
+        assert client.start()
+        await client.arrived(20)
+
+        assert [one.error for one in client.outcomes] == [None] * 20
+        assert len(server.requests) == 20
+
+
+@on_each_loop
+async def test_a_request_that_may_have_been_acted_upon_is_not_sent_again():
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(OK)
+        await peer.request()
+
+    async with facing(script, method="POST") as (client, server):
+        await client.ask()
+        outcome = await client.ask()
+
+        assert outcome.error is ErrorClass.RESET
+        assert len(server.requests) == 2
+
+
+@on_each_loop
+async def test_after_a_stall_of_our_own_what_came_in_meanwhile_is_no_time_out():
+    async with facing(answering(OK)) as (client, _server):
+        assert client.start()
+        await asyncio.sleep(0)
+        time.sleep(2 * TIMEOUT_S)  # noqa: ASYNC251 the process stands still, and the answer waits in the socket
+        await client.arrived(1)
+
+        assert client.outcomes[0].error is None
 
 
 @on_each_loop

@@ -9,6 +9,7 @@ from measured_samples import MS, Raw, Sample, exact_slo, measured, slo, statisti
 
 from controller.assess import (
     EVIDENCE,
+    LOAD,
     MISSING,
     Soundness,
     evidence_needed,
@@ -17,6 +18,7 @@ from controller.assess import (
     thin_evidence,
     verdict,
     winners,
+    with_load_not_made,
 )
 from controller.experiment.result import Outcome
 from controller.measure import ALL_ASSUMPTIONS, OURS, Unknown
@@ -436,3 +438,20 @@ def test_every_combination_of_what_is_not_known_is_tried():
 )
 def test_the_best_version_wins_and_ties_go_to_the_first(values, largest, found):
     assert winners(["m"], values, largest=largest) == (found,)
+
+
+def test_a_latency_that_was_violated_while_the_agents_stood_still_is_undecided():
+    """And an error count that was violated stays so: standing still makes no errors."""
+    raw = Raw(samples=(Sample(service=30 * MS, fate=Fate.ERROR),) * 10)
+    several = [exact_slo("latency-mean", Decimal(20)), exact_slo("error-count", 5)]
+    facts = measured(raw, several)
+    judged = [judge(one, facts, None) for one in several]
+    why = "in 3 of 5 seconds the agents began less than 99 % of the plan"
+
+    latency, errors = with_load_not_made(judged, why)
+
+    assert (latency.satisfied, latency.decided_by) == (None, (LOAD,))
+    assert errors.satisfied is False
+    assert verdict([latency], Soundness(load_not_made=why)).outcome is Outcome.INVALID
+    assert verdict([latency, errors], Soundness(load_not_made=why)).outcome is Outcome.FAIL
+    assert with_load_not_made(judged, "") == tuple(judged)

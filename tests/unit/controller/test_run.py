@@ -220,8 +220,36 @@ def test_agents_that_do_not_answer_end_it_and_are_named():
     run = story()
     run.say(Begin(), AgentReady("b"))
 
-    assert run.wait(PREPARE_S) == []
-    assert run.wait(1) == [Finish(RunEnded.FAILED, "no answer from a, c within 30 s")]
+    assert run.wait(PREPARE_S, alive=("a", "c")) == []
+    assert run.wait(1, alive=("a", "c")) == [Finish(RunEnded.FAILED, "no answer from a, c within 30 s")]
+
+
+def test_agents_of_which_nothing_is_heard_before_the_start_are_not_waited_for():
+    run = story()
+    run.say(Begin(), AgentReady("b"))
+
+    assert run.wait(5, alive=("a",)) == []
+    assert run.wait(0.5, alive=("a",)) == [
+        Finish(RunEnded.FAILED, "lost c before the start: nothing was heard from it")
+    ]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_bus_that_stays_away_ends_it(begun):
+    run = story(bus_patience_s=5.0)
+    run.ready().started() if begun else run.say(Begin())
+    run.say(BusLost())
+
+    run.wait(5)
+    ordered = run.wait(1)
+    assert ordered[-1] == Finish(RunEnded.AGENT_LOST if begun else RunEnded.FAILED, "the bus was away for 5 s")
+
+
+def test_an_agent_whose_lease_ran_out_counts_as_lost():
+    run = story().ready().started()
+    run.say(signed("b", ended="lease"))
+
+    assert "b" in run.run.lost
 
 
 def test_it_runs_when_all_have_said_that_they_will_begin():
@@ -314,7 +342,6 @@ def test_it_is_complete_when_all_have_signed_off():
     [
         ("max-duration", RunEnded.MAX_DURATION),
         ("stopped", RunEnded.AGENT_LOST),
-        ("lease", RunEnded.AGENT_LOST),
         ("complete", RunEnded.COMPLETE),
     ],
 )

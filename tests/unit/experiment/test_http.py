@@ -3,6 +3,7 @@ from fractions import Fraction
 
 import pytest
 
+from controller.errors import BadInputError
 from controller.experiment.http import ErrorRange
 from controller.experiment.spec import from_document
 
@@ -36,9 +37,7 @@ def test_numbers_are_taken_exactly_as_written():
     assert Fraction(endpoint_of(rate=33.3).rate_per_s) == Fraction(333, 10)
 
 
-@pytest.mark.parametrize(
-    ("settings", "rate_per_s"), [({"qps": 0}, 8), ({"rate": 0}, 8), ({"qps": -1}, None), ({"rate": 50}, 50)]
-)
+@pytest.mark.parametrize(("settings", "rate_per_s"), [({"qps": 0}, 8), ({"qps": -1}, None), ({"rate": 50}, 50)])
 def test_zero_is_the_default_rate_and_negative_is_closed_load(settings, rate_per_s):
     assert endpoint_of(**settings).rate_per_s == rate_per_s
 
@@ -199,3 +198,9 @@ def test_task_settings_are_read():
 
     assert (task.on_agent_loss, task.agents, task.is_warmup) == ("redistribute", "auto", True)
     assert task_of(agents=3).agents == 3
+
+
+@pytest.mark.parametrize("rate", [0, -1, -0.5])
+def test_a_rate_under_its_new_name_is_above_0(rate):
+    with pytest.raises(BadInputError, match="more than 0 requests per second"):
+        endpoint_of(rate=rate)
