@@ -7,11 +7,14 @@ the controller made and against the histograms that came back.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from controller.events import (
+    OnLoss,
+    RunEnded,
+)
 from controller.experiment.result import Account
 from controller.measure import Measured
 from controller.merge import Merge
 from controller.plan import Plan
-from controller.run import OnLoss, RunEnded
 from protocol.messages import Clock, Fate, Ready, SeriesKey
 from protocol.schedule import NS_PER_S, Part, share
 from protocol.series import Tally

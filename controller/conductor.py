@@ -9,10 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from controller.account import Conducted
-from controller.merge import Merge
-from controller.plan import Plan
-from controller.run import (
-    RESTRIPE_LEAD_S,
+from controller.events import (
     AgentAlive,
     AgentReady,
     AgentRefused,
@@ -24,7 +21,6 @@ from controller.run import (
     Event,
     Finish,
     Phase,
-    Run,
     SendAskAgain,
     SendAssign,
     SendRestripe,
@@ -35,6 +31,9 @@ from controller.run import (
     Terms,
     Tick,
 )
+from controller.merge import Merge
+from controller.plan import Plan
+from controller.run import RESTRIPE_LEAD_S, Run
 from protocol import subjects
 from protocol.bus import Bus
 from protocol.codec import decode_to_controller, encode

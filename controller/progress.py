@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from controller.conductor import Conductor
+from controller.events import (
+    Phase,
+)
 from controller.measure import NS_PER_MS
-from controller.run import Phase
 from protocol.histogram import Histogram
 from protocol.messages import Clock, Fate
 

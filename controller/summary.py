@@ -9,6 +9,9 @@ from itertools import pairwise
 from math import isinf, log
 
 from controller.account import Conducted, account, added, agent_account, measured
+from controller.events import (
+    RunEnded,
+)
 from controller.experiment.result import (
     Account,
     AgentResult,
@@ -22,7 +25,6 @@ from controller.experiment.result import (
 )
 from controller.measure import Measured
 from controller.merge import Second
-from controller.run import RunEnded
 from protocol.histogram import Histogram, merged, to_hdr
 from protocol.messages import Clock, Evidence, Fate, Hello
 from protocol.schedule import NS_PER_S, Timetable

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.conductor import Conductor
+from controller.events import Phase
 from controller.experiment.spec import Experiment
 from controller.progress import Progress, progress
-from controller.run import Phase
 
 LOOK_S = 0.5
 LOG_S = 5.0

@@ -11,13 +11,17 @@ import structlog
 from controller import findings, plan
 from controller.account import Conducted, measured
 from controller.conductor import Conductor, Order
+from controller.events import (
+    OnLoss,
+    RunEnded,
+    Terms,
+)
 from controller.experiment.assess import Slo
 from controller.experiment.http import HttpEndpoint, HttpTask
 from controller.experiment.metrics import Unit
 from controller.experiment.result import Finding, HistBucket, Insights, MetricInfo, RunResult, Severity
 from controller.fleet import Fleet
 from controller.measure import Measured
-from controller.run import OnLoss, RunEnded, Terms
 from controller.summary import grouped, run_result, scalars
 from controller.tasks.crew import agents_for
 from controller.tasks.http_plan import segments_of

@@ -26,6 +26,7 @@ PURE = [
     "controller/merge.py",
     "controller/measure.py",
     "controller/assess.py",
+    "controller/events.py",
     "controller/run.py",
     "controller/account.py",
     "controller/summary.py",
