@@ -59,10 +59,12 @@ def load_not_made(segment: SegmentResult, agents: Sequence[AgentResult], tightes
         bad = [1 for planned, started in due if started < IN_TIME * planned]
         if due and len(bad) > BAD_SECONDS * len(due):
             planned, started = sum(one for one, _ in due), sum(one for _, one in due)
+            lost = [agent.agent for agent in agents if agent.state == "lost"]
             would_do = max(len(agents) + 1, -(-len(agents) * planned // max(started, 1)))
+            advice = f"{', '.join(lost)} was lost" if lost else f"{would_do} agents, or more cores, would do"
             return (
                 f"in {len(bad)} of {len(due)} seconds the agents began less than 99 % of the plan in time "
-                f"({started:,} of {planned:,} requests{_named(target)}): {would_do} agents, or more cores, would do"
+                f"({started:,} of {planned:,} requests{_named(target)}): {advice}"
             )
         local = target.error_classes.get("local", 0)
         if local > MANY_ERRORS * max(target.account.tried, 1):

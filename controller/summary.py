@@ -187,11 +187,12 @@ def _series(conducted: Conducted, number: int) -> Series:
     step = max(1, -(-length // SERIES_POINTS))
     bins = [range(first, min(first + step, length)) for first in range(0, length, step)]
     began = _started(conducted, number)
+    whole = [one for one in bins if one.start < len(due)]
     joined = [_joined([seconds[second] for second in one if second in seconds]) for one in bins]
     return Series(
         interval_s=step,
-        planned=tuple(sum(due[second] for second in one if second < len(due)) for one in bins) if due else (),
-        started=tuple(sum(began.get(second, 0) for second in one) for one in bins) if due else (),
+        planned=tuple(sum(due[second] for second in one if second < len(due)) for one in whole),
+        started=tuple(sum(began.get(second, 0) for second in one) for one in whole),
         ok=tuple(second.ok for second, _, _ in joined),
         errors=tuple(second.errors for second, _, _ in joined),
         p50=tuple(_percentile_ms(latency, "50") for _, latency, _ in joined),
