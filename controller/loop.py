@@ -178,11 +178,14 @@ def _thin(task: AssessTask, judgements: Sequence[SLOJudgement], so_far: _Pass) -
 
 def _of_slos(so_far: _Pass, found: Verdict | None) -> Iterator[Finding]:
     """What the SLOs themselves bring up: unknowns that decide, and errors that make a latency look good."""
+    told = {one.code for one in so_far.findings}  # about the run itself, which says the same of all its metrics
     for _slo, judgement in so_far.judged:
         if judgement.satisfied is None:
             code = judgement.decided_by[0] if judgement.decided_by else "missing"
             names = {"evidence": "thin-evidence", "missing": "metric-missing", "lag": "late-agents"}
-            yield findings.of_code(names.get(code, code), judgement.reason, taints=(judgement.metric,))
+            code = names.get(code, code)
+            if code not in told:
+                yield findings.of_code(code, judgement.reason, taints=(judgement.metric,))
     passed = {slo.metric.provider for slo, one in so_far.judged if one.satisfied and slo.metric.unit is Unit.MSEC}
     for _run, segment in _measured_segments(so_far.runs):
         for target in segment.targets:
