@@ -59,7 +59,6 @@ class Duty:
         self.epoch = assign.epoch
         self.shipper = Shipper(bus, subjects.shards(assign.namespace, assign.run_id))
         self.lease = Lease(tools.now_ns() + assign.lease_ns)
-        self.answer: Ready | Refused | None = None
         self.segment = -1
         self._bus = bus
         self._settings = settings
