@@ -12,7 +12,7 @@ import msgspec
 from protocol.histogram import Packed
 from protocol.schedule import Shape, Stripe
 
-VERSION = (1, 0)
+VERSION = (1, 1)
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):
@@ -53,6 +53,10 @@ class Clock(StrEnum):
     SERVICE = "service"  # done - sent
     WAIT = "wait"  # sent - started
     LAG = "lag"  # started - planned
+    TTFB = "ttfb"  # first byte of the response - sent
+    BODY = "body"  # done - first byte
+    CONNECT = "connect"  # of a connection: from its first packet until TCP was through
+    TLS = "tls"  # of a connection: its TLS handshake
 
 
 class Fate(StrEnum):
@@ -70,11 +74,54 @@ class StatusRange(Value, frozen=True):
     upper: int
 
 
+class CheckKind(StrEnum):
+    """What a response is checked for, besides its status."""
+
+    CONTAINS = "contains"
+    REGEX = "regex"
+    JSON_PATH = "json-path"
+    MAX_BYTES = "max-bytes"
+
+
+class Check(Value, frozen=True):
+    """One check on a response's body: that it contains a text, matches a regular expression, has a value at a JSON
+    path (`value` is that value as JSON), or is no larger than so many bytes (`argument` is the number)."""
+
+    kind: CheckKind
+    argument: str
+    value: str = ""
+
+
+class Tls(Value, frozen=True):
+    """How a server is trusted, and how we show who we are. Certificates and keys are PEM.
+
+    `server_name` takes the place of the URL's host in SNI and in the certificate's check; `min_version` is 1.2 or 1.3.
+    """
+
+    ca: bytes = b""
+    cert: bytes = b""
+    key: bytes = b""
+    is_verified: bool = True
+    min_version: str = ""
+    server_name: str = ""
+    alpn: tuple[str, ...] = ()
+
+
+class Http2(StrEnum):
+    """Whether requests go over HTTP/2: never, agreed on in the TLS handshake, or without asking (prior knowledge)."""
+
+    OFF = ""
+    ALPN = "alpn"
+    PRIOR_KNOWLEDGE = "prior-knowledge"
+
+
 class Target(Value, frozen=True):
     """What one request is for, and how to send and judge it.
 
-    A body that is too large for a message is a blob. `limits_ns` are the limits of SLOs: requests above each are
-    counted exactly.
+    A body, or rows of data, too large for a message are blobs. `limits_ns` are the limits of SLOs: requests above each
+    are counted exactly. Where `is_template` is set, path, header values and body hold `{{ … }}`, filled in for each
+    request; `rows` is a MessagePack list of maps, of which request number k uses row k modulo their number.
+    `weight` is the target's share of a mix. A `traceparent` header goes with every `trace_period`-th request (0: none).
     """
 
     endpoint: str
@@ -87,13 +134,27 @@ class Target(Value, frozen=True):
     timeout_ns: int = 3_000_000_000
     error_ranges: tuple[StatusRange, ...] = ()
     limits_ns: tuple[int, ...] = ()
+    weight: int = 1
+    is_template: bool = False
+    rows: bytes = b""
+    rows_blob: str = ""
+    checks: tuple[Check, ...] = ()
+    trace_period: int = 0
+    redirects: int = 0  # how many in a row are followed
+    keep_alive: bool = True  # False: one connection a request
+    requests_per_connection: int = 0  # at most; 0: as many as the server allows
+    tls: Tls = Tls()
+    http2: Http2 = Http2.OFF
 
 
 class Segment(Value, frozen=True):
     """One agent's part of one segment.
 
     `count` is its share of a closed load's total; `stripe` its part of an open load's timetable. What is left at
-    `max_length_ns` is unsent.
+    `max_length_ns` is unsent. `connections` is the most that are open at once to one origin, of which `ahead` are
+    opened before the start (None: all); each carries up to `streams` requests at once. More than one target is a mix by
+    weight. `phases_ns` are the instants, in ns since the start, at which the second and later phases begin: what is
+    measured is kept apart by the phase in which it was planned.
     """
 
     name: str
@@ -105,10 +166,13 @@ class Segment(Value, frozen=True):
     count: int | None = None
     is_warmup: bool = False
     initial_calls: bool = False
+    ahead: int | None = None
+    streams: int = 1
+    phases_ns: tuple[int, ...] = ()
 
 
 class SeriesKey(Value, frozen=True, order=True):
-    """Everything measured is keyed by this: indices into the segments, their stages, versions and targets."""
+    """Everything measured is keyed by this: indices into the segments, their phases (`stage`), versions and targets."""
 
     segment: int = 0
     stage: int = 0
@@ -129,6 +193,9 @@ class Evidence(Value, frozen=True):
     remote: str = ""
     agent: str = ""
     body: bytes = b""
+    first_ns: int = 0  # when the first byte of the response came; 0 if none did
+    trace: str = ""  # the trace id that was sent with it
+    number: int = 0  # its number in the segment, over all agents
 
 
 class Series(Value, frozen=True):
@@ -152,18 +219,32 @@ class Series(Value, frozen=True):
     bytes_in: int = 0
     bytes_out: int = 0
     reconnects: int = 0
+    redirects: int = 0
     remotes: tuple[str, ...] = ()
     slow: tuple[Evidence, ...] = ()
     failed: tuple[Evidence, ...] = ()
 
 
 class Machine(Value, frozen=True):
-    """How the agent itself fared: CPU time, and how late its event loop ran what it had promised."""
+    """How the agent itself fared: CPU time, and how late its event loop ran what it had promised.
+
+    `throttled` and `throttled_ns` are how often, and for how long, the container's CPU quota held it up in the
+    interval; `files` and `ports` the most descriptors and local ports in use, of `files_limit` and `ports_limit`.
+    0 for a limit means that it is not known.
+    """
 
     cpu_ns: int = 0
     wall_ns: int = 0
     loop_delay: Packed = Packed()
     pacer: str = ""
+    throttled: int = 0
+    throttled_ns: int = 0
+    files: int = 0
+    files_limit: int = 0
+    ports: int = 0
+    ports_limit: int = 0
+    cpu_quota: float = 0.0  # cores that the container may use; 0: no quota
+    rss: int = 0  # bytes of resident memory
 
 
 # --- to the controller ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ All of it is integer arithmetic over an exact rate, so the union over agents nev
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
 
@@ -16,21 +17,44 @@ NS_PER_S = 1_000_000_000
 UNBOUNDED = 1 << 62
 
 
+class Arrival(StrEnum):
+    """How requests are spaced: evenly, or as a Poisson process (independent users)."""
+
+    UNIFORM = "uniform"
+    POISSON = "poisson"
+
+
+class Stage(msgspec.Struct, frozen=True):
+    """A linear ramp, or a hold where both ends are equal: of requests per second (open load) or of users (closed)."""
+
+    begin: str  # a decimal number as text
+    end: str
+    duration_ns: int
+
+
 class Shape(msgspec.Struct, frozen=True):
     """The load of one segment over all agents. Open load has a rate; closed load has none and goes as answers come.
 
     `rate_per_s` is a decimal number or a fraction as text, so that both sides compute with the same exact value.
-    `count` wins over `duration_ns`; open load has at least one of them.
+    `stages` take the place of a rate and a duration. With a constant rate `count` wins over `duration_ns`, and open load
+    has at least one of them; with stages `count` cuts the timetable short. Closed load has as many users as connections,
+    or those of `users`; each thinks for `think_ns` between an answer and the next request. `seed` decides Poisson
+    arrivals and mixes.
     """
 
     rate_per_s: str | None = None
     count: int | None = None
     duration_ns: int | None = None
+    stages: tuple[Stage, ...] = ()
+    users: tuple[Stage, ...] = ()
+    think_ns: int = 0
+    arrival: Arrival = Arrival.UNIFORM
+    seed: int = 0
 
     @property
     def is_open(self) -> bool:
         """Whether a rate was asked for."""
-        return self.rate_per_s is not None
+        return self.rate_per_s is not None or bool(self.stages)
 
 
 class Stripe(msgspec.Struct, frozen=True):

@@ -68,6 +68,10 @@ class SLOJudgement(Model):
     low: float | None = Field(default=None, description="the smallest value that the unknowns allow")
     high: float | None = Field(default=None, description="the largest value that the unknowns allow; absent: unbounded")
     samples: int = Field(default=0, description="requests behind the value")
+    window: str = Field(default="", description="judged on its worst window of this length, such as 10s")
+    worst_window: tuple[float, float] | None = Field(
+        default=None, description="from, to: the window that the value is of, in seconds of the run"
+    )
     satisfied: bool | None = Field(default=None, description="absent: undecided")
     would_be: bool | None = Field(default=None, description="taking the measured value at its word")
     decided_by: tuple[str, ...] = Field(default=(), description="the unknowns on which an undecided SLO hangs")
@@ -121,6 +125,10 @@ class Clocks(Model):
     lag: Distribution
     ok: Distribution = Field(description="latency of the requests that went well")
     errors: Distribution = Field(description="latency of those that did not, unsent ones included")
+    ttfb: Distribution = Field(default=Distribution(count=0), description="sent until the first byte of the response")
+    body: Distribution = Field(default=Distribution(count=0), description="first byte of the response until done")
+    connect: Distribution = Field(default=Distribution(count=0), description="TCP, of each connection made meanwhile")
+    tls: Distribution = Field(default=Distribution(count=0), description="TLS handshake, of each of those")
 
 
 class Series(Model):
@@ -151,7 +159,26 @@ class Sample(Model):
     error: str = ""
     remote: str = ""
     agent: str = ""
+    ttfb_ms: float | None = None
+    trace: str = Field(default="", description="the trace id that was sent with it, in a traceparent header")
     body: str = Field(default="", description="at most the first 1 KB, redacted")
+
+
+class StageResult(Model):
+    """What was measured of one target in one stage of its segment: requests count for the stage they were planned in."""
+
+    name: str
+    provider: str = Field(description="the prefix of its metrics: http@<stage>, or http-<endpoint>@<stage>")
+    starts_s: float = Field(description="in seconds of the segment")
+    ends_s: float
+    begins_at: float = Field(description="requests per second, or users in closed load, at its start")
+    ends_at: float = Field(description="the same at its end")
+    account: Account
+    rate_per_s: float | None = Field(default=None, description="requests tried per second of the stage")
+    latency: Distribution
+    meets_slos: bool | None = Field(
+        default=None, description="whether the SLOs on the whole hold within the stage; absent: none, or undecided"
+    )
 
 
 class TargetResult(Model):
@@ -172,10 +199,15 @@ class TargetResult(Model):
     bytes_out: int = 0
     reconnects: int = 0
     remotes: tuple[str, ...] = ()
+    redirects: int = Field(default=0, description="redirects that were followed")
+    rate_per_s: float | None = Field(default=None, description="requests tried per second: http/rate")
+    weight: int = Field(default=1, description="its share of a mix")
+    addresses: int = Field(default=0, description="how many addresses its host's name has, as far as agents could tell")
+    stages: tuple[StageResult, ...] = Field(default=(), description="where the load has stages")
 
 
 class SegmentResult(Model):
-    """A part of a run with one schedule: a warm-up, or one endpoint."""
+    """A part of a run with one schedule: a warm-up, one endpoint, or a mix of endpoints."""
 
     name: str
     is_warmup: bool = False
@@ -188,8 +220,17 @@ class SegmentResult(Model):
     connections: int = 0
     planned_length_s: float | None = None
     elapsed_s: float = 0.0
-    ended: str = Field(default="complete", description="complete, max-duration, interrupted, agent-lost or failed")
+    ended: str = Field(
+        default="complete", description="complete, max-duration, aborted, interrupted, agent-lost or failed"
+    )
     targets: tuple[TargetResult, ...] = ()
+    total: TargetResult | None = Field(default=None, description="of a mix: all its targets together")
+    arrival: str = Field(default="uniform", description="how requests are spaced in open load: uniform or poisson")
+    streams: int = Field(default=1, description="requests at once on a connection: above 1 with HTTP/2")
+    connections_open: int = Field(default=0, description="the connections that the load came to use, where it could grow")
+    measured_from_s: float | None = Field(default=None, description="only requests planned from here on are measured")
+    measured_to_s: float | None = Field(default=None, description="only requests planned before this are measured")
+    best_stage: str = Field(default="", description="the stage with the most load that met all SLOs")
 
 
 class AgentResult(Model):
@@ -210,6 +251,14 @@ class AgentResult(Model):
     clock_offset_ms: float | None = None
     clock_error_ms: float | None = Field(default=None, description="half the round trip that the offset was read by")
     pacer: str = ""
+    throttled: int = Field(default=0, description="how often the container's CPU quota held the agent up")
+    throttled_ms: float = 0.0
+    files: int = Field(default=0, description="the most open descriptors")
+    files_limit: int = 0
+    ports: int = Field(default=0, description="the most local ports in use")
+    ports_limit: int = 0
+    cpu_quota: float | None = Field(default=None, description="cores that its container may use; absent: no quota")
+    rss_mib: float | None = Field(default=None, description="resident memory at the end")
     shards: int = 0
     shards_missing: int = 0
 
@@ -227,6 +276,7 @@ class RunResult(Model):
     agents: tuple[AgentResult, ...] = ()
     seed: int = 0
     plan_hash: str = ""
+    why: str = Field(default="", description="why it was aborted")
 
 
 class SLO(Model):
