@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--any-target", action="store_true", help="load whatever the controller says")
     parser.add_argument("--end-with-stdin", action="store_true", help="end when standard input is closed")
+    parser.add_argument("--check", action="store_true", help="measure this machine, print it as JSON, and end")
     parser.add_argument("-l", "--loglevel", choices=LEVELS, default="info", help="default: info")
     parser.add_argument("--version", action="version", version=f"seatrial-agent {__version__}")
     return parser
@@ -67,14 +68,23 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> None:
     if sys.platform == "win32":
         raise AgentError("seatrial-agent runs on Linux and macOS: on Windows, run it inside WSL")
-    if not options.nats:
+    if not (options.nats or options.check):
         raise AgentError("no NATS server: say where it is with --nats URL or $SEATRIAL_NATS")
-    if not options.nats.startswith(("nats://", "tls://")):
+    if options.nats and not options.nats.startswith(("nats://", "tls://")):
         raise AgentError(f"--nats: expected a URL such as nats://127.0.0.1:4222, got {options.nats!r}")
     try:
         import uvloop  # noqa: PLC0415 --help answers without it
+
+        from agent.machine import raise_files_limit  # noqa: PLC0415 see above
     except ModuleNotFoundError as error:
         raise AgentError("the agent's libraries are not installed: pip install 'seatrial[agent]'") from error
+    raise_files_limit()
+    if options.check:
+        from agent.selfcheck import selfcheck  # noqa: PLC0415 not for --help
+
+        sys.stdout.write(uvloop.run(selfcheck()) + "\n")
+        sys.stdout.flush()
+        return
     if options.end_with_stdin:
         threading.Thread(target=_end_with_stdin, name="end with stdin", daemon=True).start()
     uvloop.run(_serve(options))
