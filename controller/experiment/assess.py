@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from controller.experiment import fields as f
+from controller.experiment import units
 from controller.experiment.metrics import MetricName, limit_of, metric_name, nearest_of
-from controller.experiment.mistakes import Mistakes, joined
+from controller.experiment.mistakes import Mistakes, expected, joined
 
 
 class Side(StrEnum):
@@ -33,11 +34,13 @@ class Goal(StrEnum):
 _METRIC_SCHEMA = WithJsonSchema(
     {
         "type": "string",
-        "examples": ["http/latency-p99", "http/error-rate", "http-get/latency-mean"],
+        "examples": ["http/latency-p99", "http/error-rate", "http-get/latency-mean", "http@peak/service-p99"],
         "pattern": "^[^/]+/[^/]+(/[^/]+)?$",
     }
 )
-_LIMIT_SCHEMA = WithJsonSchema({"type": ["number", "string"], "examples": [50, "50ms", "0.1%"]})
+LIMIT_SCHEMA = WithJsonSchema({"type": ["number", "string"], "examples": [50, "50ms", "0.1%", "500/s", "10kB"]})
+MAX_WINDOW_S = 24 * 3600.0
+_WINDOW_SCHEMA = {"type": "string", "pattern": r"^([0-9]*\.?[0-9]+(ns|us|µs|ms|s|m|h))+$", "examples": ["10s"]}
 
 
 def _name(value: object) -> str:
@@ -47,13 +50,31 @@ def _name(value: object) -> str:
 Metric = Annotated[str, BeforeValidator(_name), _METRIC_SCHEMA]
 
 
+def _window_s(value: object) -> int:
+    """A window in seconds: what is measured is kept apart by whole ones."""
+    found_s = units.seconds(1, MAX_WINDOW_S, "10s")(value)
+    if found_s != int(found_s):
+        raise expected("whole seconds", value)
+    return int(found_s)
+
+
+_Window = Annotated[int, BeforeValidator(_window_s), WithJsonSchema(_WINDOW_SCHEMA)]
+
+
 class Limit(f.Model):
     """One SLO: a metric and its limit."""
 
     metric: Metric = Field(description="The metric, as `<provider>/<name>`.")
-    limit: Annotated[int | float | str, _LIMIT_SCHEMA] = Field(
-        description="The limit, itself allowed. A number is in the metric's unit: milliseconds for latencies, a "
-        "fraction for error-rate. Text has a unit: a Go duration, or a percentage."
+    limit: Annotated[int | float | str, LIMIT_SCHEMA] = Field(
+        description="The limit, itself allowed. A number is in the metric's unit: milliseconds for latencies and other "
+        "spans, a fraction for error-rate, requests per second for rate, bytes for bytes-in and -out. Text has a unit: "
+        "a Go duration, a percentage, `500/s`, or a size such as `10kB`."
+    )
+    window_s: _Window | None = Field(
+        None,
+        alias="window",
+        description="Judge the metric on its worst window of this length (a Go duration of whole seconds) rather than "
+        "over the whole.",
     )
 
     @field_validator("limit", mode="before")
@@ -69,7 +90,14 @@ class Limit(f.Model):
 def _or_a_map(schema: dict[str, Any]) -> None:
     """Adds the chart's form of a list of limits, which is made a list before the model reads it."""
     as_list = {key: schema.pop(key) for key in ("type", "items")}
-    schema["anyOf"] = [as_list, {"type": "object", "additionalProperties": _LIMIT_SCHEMA.json_schema}]
+    limit = dict(LIMIT_SCHEMA.json_schema or {})
+    with_window = {
+        "type": "object",
+        "properties": {"limit": limit, "window": _WINDOW_SCHEMA},
+        "required": ["limit"],
+        "additionalProperties": False,
+    }
+    schema["anyOf"] = [as_list, {"type": "object", "additionalProperties": {"anyOf": [limit, with_window]}}]
 
 
 class Slos(f.Model):
@@ -77,12 +105,14 @@ class Slos(f.Model):
 
     upper: tuple[Limit, ...] = Field(
         (),
-        description="Metrics that must not exceed their limit: a list, or a map from metric to limit.",
+        description="Metrics that must not exceed their limit: a list, or a map from metric to limit, or to a map of "
+        "limit and window.",
         json_schema_extra=_or_a_map,
     )
     lower: tuple[Limit, ...] = Field(
         (),
-        description="Metrics that must not fall below their limit: a list, or a map from metric to limit.",
+        description="Metrics that must not fall below their limit: a list, or a map from metric to limit, or to a map "
+        "of limit and window.",
         json_schema_extra=_or_a_map,
     )
 
@@ -109,13 +139,17 @@ class AssessSettings(f.Model):
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """One limit on one metric, exact and in the metric's unit; `written` is the limit as the user gave it."""
+    """One limit on one metric, exact and in the metric's unit; `written` is the limit as the user gave it.
+
+    It is judged on its worst window of `window_s`, if that is above 0, else over the whole.
+    """
 
     side: Side
     index: int
     metric: MetricName
     limit: Decimal
     written: int | float | str
+    window_s: int = 0
 
     @property
     def is_upper(self) -> bool:
@@ -158,7 +192,7 @@ class AssessTask(f.Model):
 
 def _slo(side: Side, index: int, entry: Limit) -> Slo:
     metric = metric_name(entry.metric)
-    return Slo(side, index, metric, limit_of(metric, entry.limit), entry.limit)
+    return Slo(side, index, metric, limit_of(metric, entry.limit), entry.limit, entry.window_s or 0)
 
 
 def conflicts(raw: Mapping[str, object], path: str, providers: Iterable[str], mistakes: Mistakes) -> None:
@@ -178,18 +212,26 @@ def conflicts(raw: Mapping[str, object], path: str, providers: Iterable[str], mi
 
 
 def _names(entries: list[object], path: str, providers: list[str], mistakes: Mistakes) -> None:
-    seen: dict[MetricName, int] = {}
+    seen: dict[tuple[MetricName, object], int] = {}
     for i, entry in enumerate(entries):
-        at = joined(path, i)
+        at, name, window = joined(path, i), entry, None
         if isinstance(entry, dict):
-            at, entry = joined(at, "metric"), entry.get("metric")  # noqa: PLW2901 an SLO's metric is one level deeper
+            at, name, window = joined(at, "metric"), entry.get("metric"), _same_window(entry.get("window"))
         try:
-            metric = metric_name(entry)
+            metric = metric_name(name)
         except ValueError:  # the model says so
             continue
-        if metric in seen:
-            mistakes.add(at, f"{metric} already stands at {joined(path, seen[metric])}: give it once")
-        seen.setdefault(metric, i)
+        if (metric, window) in seen:
+            mistakes.add(at, f"{metric} already stands at {joined(path, seen[metric, window])}: give it once")
+        seen.setdefault((metric, window), i)
         if providers and metric.provider not in providers:
             hint = nearest_of(metric, providers)
             mistakes.add(at, f'no http task before this one gives "{metric}"{hint}')
+
+
+def _same_window(written: object) -> int | None:
+    """The same for windows of the same length, and for all that are none (of which the model speaks)."""
+    try:
+        return _window_s(written)
+    except ValueError:
+        return None

@@ -4,7 +4,7 @@ What a metric's value is belongs to the merge; whether it is good enough belongs
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -12,32 +12,35 @@ from enum import StrEnum
 from controller.experiment.mistakes import expected, nearest, shown
 from controller.experiment.units import NANOSECONDS, decimal, duration_ns, plain
 
-SCALARS = (
-    "request-count",
-    "error-count",
-    "error-rate",
-    "latency-mean",
-    "latency-stddev",
-    "latency-min",
-    "latency-max",
-)
+LATENCY = "latency"  # response in open load, service in closed load
+CLOCKS = (LATENCY, "service", "wait", "lag", "connect", "tls", "ttfb", "body")
+STATISTICS = ("mean", "stddev", "min", "max")
+SIZES = ("bytes-in", "bytes-out")
+COUNTS = ("request-count", "error-count", "unsent-count")
+PLAIN = (*COUNTS, "error-rate", "rate", *SIZES)  # those that are of no clock
 MAX_LIMIT = 10**15
-_PERCENTILE = re.compile(r"latency-p([0-9]{1,3}(?:\.[0-9]{0,9})?)")
+MAX_STEPS = 1000
+STAGE = "@"
+_SPAN = re.compile(rf"({'|'.join(CLOCKS)})-(?:({'|'.join(STATISTICS)})|p([0-9]{{1,3}}(?:\.[0-9]{{0,9}})?))")
 _DIGITS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(|k|K|M|G|T|Ki|Mi|Gi|Ti)B")
+_MULTIPLES = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
 _MAX_CHARACTERS = 200
 
 
 class Unit(StrEnum):
-    """What a metric's number counts, in Iter8's words."""
+    """What a metric's number counts, in Iter8's words where Iter8 has one."""
 
     COUNT = ""
     FRACTION = "fraction"
     MSEC = "msec"
+    PER_SECOND = "1/s"
+    BYTES = "bytes"
 
 
 @dataclass(frozen=True, slots=True)
 class MetricName:
-    """A metric's full name in its one spelling: `http/latency-p50.0` is `http/latency-p50`."""
+    """A metric's full name in its one spelling: `http@peak/latency-p50.0` is `http@peak/latency-p50`."""
 
     provider: str
     name: str
@@ -47,16 +50,84 @@ class MetricName:
         return f"{self.provider}/{self.name}"
 
     @property
+    def base(self) -> str:
+        """Its provider without a stage."""
+        return self.provider.partition(STAGE)[0]
+
+    @property
+    def stage(self) -> str:
+        """The stage that it is of; empty for a metric of the whole."""
+        return self.provider.partition(STAGE)[2]
+
+    @property
+    def clock(self) -> str:
+        """The span of which it is a statistic, such as latency or connect; empty if it is of none."""
+        return "" if self.name in PLAIN else self.name.partition("-")[0]
+
+    @property
+    def statistic(self) -> str:
+        """`mean`, `stddev`, `min`, `max` or `p<X>` of its clock; empty if it is of none."""
+        return "" if self.name in PLAIN else self.name.partition("-")[2]
+
+    @property
+    def grows(self) -> bool:
+        """Whether it only ever grows while a run goes on, so that a part of a run has less of it."""
+        return self.name in COUNTS or self.name in SIZES
+
+    @property
     def unit(self) -> Unit:
         """What its number counts."""
-        if self.name.startswith("latency-"):
+        if self.clock:
             return Unit.MSEC
-        return Unit.FRACTION if self.name == "error-rate" else Unit.COUNT
+        if self.name in SIZES:
+            return Unit.BYTES
+        return {"error-rate": Unit.FRACTION, "rate": Unit.PER_SECOND}.get(self.name, Unit.COUNT)
 
 
-def provider_of(endpoint: str) -> str:
-    """The first part of an endpoint's metric names; the only endpoint of a task has no name."""
-    return f"http-{endpoint}" if endpoint else "http"
+def provider_of(endpoint: str, stage: str = "") -> str:
+    """The first part of an endpoint's metric names; the only endpoint of a task, and a mix's total, have no name."""
+    whole = f"http-{endpoint}" if endpoint else "http"
+    return f"{whole}{STAGE}{stage}" if stage else whole
+
+
+def providers_of(settings: Mapping[str, object]) -> list[str]:
+    """The providers of the metrics that an http task's settings give, also when something else is wrong with them.
+
+    Per endpoint the whole and its stages; for a mix its total as well. The settings have their known spelling.
+    """
+    shared = stage_names(settings)
+    endpoints = settings.get("endpoints")
+    if not isinstance(endpoints, Mapping):
+        return _with_stages("", shared)
+    found = _with_stages("", shared) if settings.get("mix") is True else []
+    for name, own in endpoints.items():
+        given = isinstance(own, Mapping) and any(key in own for key in ("stages", "step", "spike"))
+        found += _with_stages(name, stage_names(own) if given else shared)
+    return found
+
+
+def _with_stages(endpoint: str, stages: Iterable[str]) -> list[str]:
+    return [provider_of(endpoint), *(provider_of(endpoint, stage) for stage in stages)]
+
+
+def stage_names(settings: Mapping[str, object]) -> list[str]:
+    """The names of an endpoint's stages: as given, else their numbers; the rates of a step; the parts of a spike."""
+    stages = settings.get("stages")
+    if isinstance(stages, list):
+        names = (one.get("name") if isinstance(one, Mapping) else None for one in stages)
+        return [str(number) if name is None else str(name) for number, name in enumerate(names, 1)]
+    if "spike" in settings:
+        return ["before", "spike", "after"]
+    step = settings.get("step")
+    return step_names(step) if isinstance(step, Mapping) else []
+
+
+def step_names(step: Mapping[str, object]) -> list[str]:
+    """The rates of a step `from`, `to`, `by`, as text; none if they make no steps."""
+    first, last, by = (decimal(step.get(key)) for key in ("from", "to", "by"))
+    if first is None or last is None or by is None or by <= 0 or (last - first) / by > MAX_STEPS:
+        return []
+    return [plain(first + number * by) for number in range(int((last - first) / by) + 1)] if last >= first else []
 
 
 def metric_name(value: object) -> MetricName:
@@ -66,23 +137,28 @@ def metric_name(value: object) -> MetricName:
     provider, slash, name = value.partition("/")
     if not slash:
         raise ValueError(f"expected provider/metric, got {shown(value)}{_suggestion('http', value)}")
-    if provider != "http" and not provider.startswith("http-"):
-        raise ValueError(f"unknown provider {shown(provider)}: expected http, or http-<endpoint>")
-    if name in SCALARS:
+    base, at, stage = provider.partition(STAGE)
+    if (base != "http" and not base.startswith("http-")) or (at and not stage):
+        raise ValueError(
+            f"unknown provider {shown(provider)}: expected http, or http-<endpoint>; @<stage> may follow either"
+        )
+    if name in PLAIN:
         return MetricName(provider, name)
-    found = _PERCENTILE.fullmatch(name)
+    found = _SPAN.fullmatch(name)
     if found is None:
         raise ValueError(f"unknown metric {shown(name)}{_suggestion(provider, name)}")
-    percentile = Decimal(found[1])
+    if found[2]:
+        return MetricName(provider, name)
+    percentile = Decimal(found[3])
     if not 0 < percentile < 100:
-        hint = f"; did you mean {provider}/latency-{'min' if percentile == 0 else 'max'}?"
+        hint = f"; did you mean {provider}/{found[1]}-{'min' if percentile == 0 else 'max'}?"
         raise ValueError(f"expected a percentile above 0 and below 100, got {shown(name)}{hint}")
-    return MetricName(provider, percentile_metric(percentile), percentile)
+    return MetricName(provider, percentile_metric(percentile, found[1]), percentile)
 
 
-def percentile_metric(percentile: Decimal) -> str:
+def percentile_metric(percentile: Decimal, clock: str = LATENCY) -> str:
     """The name of a percentile's metric, without its provider: `latency-p99.9`."""
-    return f"latency-p{plain(percentile)}"
+    return f"{clock}-p{plain(percentile)}"
 
 
 def nearest_of(metric: MetricName, providers: Iterable[str]) -> str:
@@ -93,12 +169,15 @@ def nearest_of(metric: MetricName, providers: Iterable[str]) -> str:
 
 
 def _suggestion(provider: str, name: str) -> str:
+    clock = nearest(name.partition("-")[0], CLOCKS) or LATENCY
     digits = _DIGITS.search(name)
-    percentiles = [f"latency-p{digits[0]}"] if digits and 0 < Decimal(digits[0]) < 100 else []
-    close = nearest(name, [*SCALARS, *percentiles]) or (percentiles[0] if percentiles else None)
+    percentiles = [f"{clock}-p{digits[0]}"] if digits and 0 < Decimal(digits[0]) < 100 else []
+    spans = [f"{clock}-{statistic}" for statistic in STATISTICS]
+    close = nearest(name, [*PLAIN, *spans, *percentiles]) or (percentiles[0] if percentiles else None)
     if close:
         return f"; did you mean {provider}/{close}?"
-    return f"; known are {', '.join(SCALARS)} and latency-p<number>"
+    statistics = ", ".join(f"-{statistic}" for statistic in STATISTICS)
+    return f"; known are {', '.join(PLAIN)}, and {statistics} and -p<number> of each of {', '.join(CLOCKS)}"
 
 
 def limit_of(metric: MetricName, written: object) -> Decimal:
@@ -116,12 +195,19 @@ def limit_of(metric: MetricName, written: object) -> Decimal:
 
 
 def _with_unit(metric: MetricName, written: str) -> Decimal | None:
-    if metric.unit is Unit.MSEC:
-        ns = duration_ns(written)
-        return None if ns is None else ns / NANOSECONDS["ms"]
-    if metric.unit is Unit.FRACTION and written.endswith("%"):
-        percent = decimal(written.removesuffix("%").rstrip())
-        return None if percent is None else percent / 100
+    match metric.unit:
+        case Unit.MSEC:
+            ns = duration_ns(written)
+            return None if ns is None else ns / NANOSECONDS["ms"]
+        case Unit.FRACTION if written.endswith("%"):
+            percent = decimal(written.removesuffix("%").rstrip())
+            return None if percent is None else percent / 100
+        case Unit.PER_SECOND if written.endswith("/s"):
+            return decimal(written.removesuffix("/s").rstrip())
+        case Unit.BYTES if found := _SIZE.fullmatch(written):
+            multiple = found[2].removesuffix("i")
+            base = 1024 if found[2].endswith("i") else 1000
+            return Decimal(found[1]) * base ** _MULTIPLES[multiple.replace("K", "k")]
     return None
 
 
@@ -131,5 +217,9 @@ def _limit_words(metric: MetricName) -> str:
             return f'a duration such as "50ms", or a number of milliseconds, for {metric}'
         case Unit.FRACTION:
             return f'a fraction such as 0.001, or "0.1%", for {metric}'
+        case Unit.PER_SECOND:
+            return f'a number per second, such as 500 or "500/s", for {metric}'
+        case Unit.BYTES:
+            return f'a number of bytes, or a size such as "10kB" or "1MiB", for {metric}'
         case Unit.COUNT:
             return f"a number without a unit for {metric}"
