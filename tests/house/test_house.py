@@ -19,6 +19,7 @@ PURE = [
     "protocol/codec.py",
     "protocol/histogram.py",
     "protocol/schedule.py",
+    "protocol/arrivals.py",
     "protocol/series.py",
     "agent/record.py",
     "agent/policy.py",
