@@ -23,8 +23,9 @@ MAX_STEPS = 1000
 STAGE = "@"
 _SPAN = re.compile(rf"({'|'.join(CLOCKS)})-(?:({'|'.join(STATISTICS)})|p([0-9]{{1,3}}(?:\.[0-9]{{0,9}})?))")
 _DIGITS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(|k|K|M|G|T|Ki|Mi|Gi|Ti)B")
-_MULTIPLES = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?|)B")
+_MULTIPLES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_MULTIPLES |= {"ki": 1 << 10, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _MAX_CHARACTERS = 200
 
 
@@ -205,9 +206,7 @@ def _with_unit(metric: MetricName, written: str) -> Decimal | None:
         case Unit.PER_SECOND if written.endswith("/s"):
             return decimal(written.removesuffix("/s").rstrip())
         case Unit.BYTES if found := _SIZE.fullmatch(written):
-            multiple = found[2].removesuffix("i")
-            base = 1024 if found[2].endswith("i") else 1000
-            return Decimal(found[1]) * base ** _MULTIPLES[multiple.replace("K", "k")]
+            return Decimal(found[1]) * _MULTIPLES[found[2]]
     return None
 
 
