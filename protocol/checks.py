@@ -90,9 +90,19 @@ def _max_bytes(argument: str) -> Run:
     if not (argument.isascii() and argument.isdecimal() and len(argument) < 19):
         raise ValueError(f"expected a number of bytes, got {_short(argument)!r}")
     most = int(argument)
-    return lambda body: (
-        "" if len(body) <= most else f"max-bytes: expected a body of at most {most} bytes, got {len(body)}"
-    )
+    what = f"max-bytes: expected a body of at most {most} bytes, got"
+
+    def run(body: bytes) -> str:
+        if len(body) <= most:
+            return ""
+        return f"{what} {len(body)}" if len(body) > most + 1 else f"{what} more"  # no more may have been kept of it
+
+    return run
+
+
+def bytes_needed(check: Check) -> int | None:
+    """How many bytes of a body decide the check; None: all of them."""
+    return int(check.argument) + 1 if check.kind is CheckKind.MAX_BYTES else None
 
 
 def _json_path(argument: str, value: str) -> Run:

@@ -100,6 +100,11 @@ def constant(text: bytes) -> Template:
     return Template([text] if text else [])
 
 
+def escaped(text: str) -> str:
+    """The template that renders this text, whatever stands in it."""
+    return text.replace(OPEN, OPEN * 2)
+
+
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
     """Literal text, with -1, and what stands between braces, with the place of its opening ones."""
     at = 0

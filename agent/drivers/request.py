@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from agent.drivers.response import MAX_BODY
-from protocol.checks import compile_check
-from protocol.messages import CheckKind, StatusRange, Target
+from protocol.checks import bytes_needed, compile_check
+from protocol.messages import StatusRange, Target
 from protocol.series import BODY_KEPT
-from protocol.template import OPEN, Part, Template, constant, parse
+from protocol.template import Part, Template, constant, escaped, parse
 
 STATUSES = 1000
 _SAFE = ("GET", "HEAD", "OPTIONS")  # may be sent again (RFC 9110, 9.2.1)
@@ -57,11 +57,13 @@ class Origin:
 class Request:
     """The requests of one target, and how their responses are judged; `ValueError` if its templates can't be used.
 
-    `wire` is the bytes of each request where they are all the same, else None. `is_error` is indexed by status code.
-    `keeps_body` is how many bytes of a response's body are needed for evidence and checks.
+    `wire` is the bytes of each request that carries no trace where those are all the same, else None. `is_error` is indexed by status code.
+    `keeps_body` is how many bytes of a response's body are needed for evidence and checks. Requests with the same
+    `trace_salt` have the same trace ids, as those that follow a redirect should.
     """
 
     __slots__ = (
+        "_base",
         "_body",
         "_checks",
         "_fields",
@@ -70,7 +72,6 @@ class Request:
         "_plain",
         "_rows",
         "_says_length",
-        "_trace_salt",
         "_wall_ns",
         "authority",
         "has_check",
@@ -82,25 +83,27 @@ class Request:
         "target",
         "timeout_ns",
         "trace_period",
+        "trace_salt",
         "wire",
     )
 
-    def __init__(self, target: Target, user_agent: str, wall_ns: Callable[[], int]) -> None:
+    def __init__(self, target: Target, user_agent: str, wall_ns: Callable[[], int], trace_salt: bytes) -> None:
         self.target = target
         self.timeout_ns = target.timeout_ns
         self.is_head = target.method == "HEAD"
         self.is_safe = target.method in _SAFE
         self.is_error = _judgements(target.error_ranges)
         self.has_check = bool(target.checks)
-        self.keeps_body = MAX_BODY if any(one.kind is not CheckKind.MAX_BYTES for one in target.checks) else BODY_KEPT
+        self.keeps_body = max((BODY_KEPT, *(min(bytes_needed(one) or MAX_BODY, MAX_BODY) for one in target.checks)))
         self._checks = tuple(compile_check(check) for check in target.checks)
         self._wall_ns = wall_ns
 
         names = {name.lower() for name, _value in target.headers}
         self.trace_period = 0 if "traceparent" in names else target.trace_period
         # The time is in it because numbers begin anew with each segment.
-        self._trace_salt = f"{user_agent} {target.endpoint} {wall_ns()} ".encode()
+        self.trace_salt = trace_salt or f"{user_agent} {target.endpoint} {wall_ns()} ".encode()
         self._path, authority = _split(target)
+        self._base = f"{urlsplit(target.url).scheme}://{authority.decode()}"
         self._body = _body(target)
         self._says_length = bool(self._body.pieces) or target.method in _WITH_LENGTH
         fields = _fields(target, user_agent, authority)
@@ -112,7 +115,7 @@ class Request:
         is_same = self._head.is_constant and self._body.is_constant
         self._plain = self._http1(0, b"") if is_same else None
         self.is_constant = is_same and not self.trace_period
-        self.wire = self._plain if self.is_constant else None
+        self.wire = self._plain
 
     def render(self, number: int) -> bytes:
         """Request `number` for HTTP/1.1."""
@@ -137,6 +140,10 @@ class Request:
         if self.trace_period and number % self.trace_period == 0:
             headers.append((b"traceparent", self._traceparent(number)))
         return Parts(self._path.render(number, row, now_ns), tuple(headers), body, authority)
+
+    def url(self, path: bytes) -> str:
+        """The URL that was asked for, by the path that was sent: that of `parts`, or the second word of the bytes."""
+        return self._base + path.decode("ascii")
 
     def trace(self, number: int) -> str:
         """The trace id that goes with request `number`; empty if none does."""
@@ -163,16 +170,18 @@ class Request:
         return b"".join((head, length, trace, b"\r\n", body))
 
     def _ids(self, number: int) -> str:
-        return blake2b(self._trace_salt + b"%d" % number, digest_size=24).hexdigest()
+        return blake2b(self.trace_salt + b"%d" % number, digest_size=24).hexdigest()
 
     def _traceparent(self, number: int) -> bytes:
         ids = self._ids(number)
         return f"00-{ids[:32]}-{ids[32:]}-01".encode("ascii")
 
 
-def request_of(target: Target, user_agent: str, wall_ns: Callable[[], int] = time.time_ns) -> Request:
+def request_of(
+    target: Target, user_agent: str, wall_ns: Callable[[], int] = time.time_ns, *, trace_salt: bytes = b""
+) -> Request:
     """The requests that ask for a target; `ValueError` if its templates or checks can't be used."""
-    return Request(target, user_agent, wall_ns)
+    return Request(target, user_agent, wall_ns, trace_salt)
 
 
 def _split(target: Target) -> tuple[Template, bytes]:
@@ -188,7 +197,7 @@ def _split(target: Target) -> tuple[Template, bytes]:
 
 def _parsed(target: Target, text: str, what: str, part: Part, salt: int) -> Template:
     if not target.is_template:
-        text = text.replace(OPEN, OPEN * 2)
+        text = escaped(text)
     try:
         return parse(text, part, salt)
     except ValueError as error:
