@@ -8,11 +8,11 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from controller.errors import BadInputError
-from controller.experiment import assess, fields, http
+from controller.experiment import abort, assess, fields, http_conflicts
 from controller.experiment.assess import AssessTask, Slo
 from controller.experiment.document import parse_yaml
 from controller.experiment.http import HttpTask
-from controller.experiment.metrics import provider_of
+from controller.experiment.metrics import providers_of
 from controller.experiment.mistakes import Mistakes, did_you_mean, expected, joined, shown
 from controller.experiment.spelling import Spelling, words
 
@@ -143,9 +143,7 @@ class _Reading:
         if name == "http":
             settings = self._spelling.http(settings, at)
             providers.extend(_providers(settings))
-            if isinstance(settings, dict):
-                http.conflicts(settings, at, self._mistakes)
-            return self._valid(HttpTask, {"task": name, "with": settings}, path)
+            return self._http(settings, path)
         if name == "assess":
             settings = self._spelling.assess(settings, at)
             if not providers:
@@ -154,6 +152,16 @@ class _Reading:
                 assess.conflicts(settings, at, providers, self._mistakes)
             return self._valid(AssessTask, {"task": name, "with": settings}, path)
         return None
+
+    def _http(self, settings: object, path: str) -> HttpTask | None:
+        before, at = len(self._mistakes.lines), joined(path, "with")
+        if isinstance(settings, dict):
+            http_conflicts.conflicts(settings, at, self._mistakes)
+            abort.conflicts(settings.get("abortOn"), joined(at, "abortOn"), providers_of(settings), self._mistakes)
+        task = self._valid(HttpTask, {"task": "http", "with": settings}, path)
+        if task is not None and len(self._mistakes.lines) == before:
+            http_conflicts.check(task, at, self._mistakes)
+        return task
 
     def _refuse_script_and_condition(self, keys: Mapping[str, object], path: str) -> None:
         if "run" in keys:
@@ -200,6 +208,11 @@ def _wording(details: ErrorDetails) -> str:
             return str(expected("a list", details["input"]))
         case "model_type" | "dict_type" | "model_attributes_type":
             return str(expected("a map", details["input"]))
+        case "too_short" | "too_long":
+            limits = details["ctx"]
+            most = limits.get("max_length")
+            bound = f"at most {most}" if most else f"at least {limits['min_length']}"
+            return f"expected {bound} of them, got {limits['actual_length']}"
         case _:
             return str(expected("another kind of value", details["input"]))
 
@@ -208,10 +221,7 @@ def _providers(settings: object) -> list[str]:
     """The providers of the metrics that an http task gives, also when something else is wrong with it."""
     if not isinstance(settings, dict):
         return ["http"]
-    if settings.get("warmup") is True:
-        return []
-    endpoints = settings.get("endpoints")
-    return [provider_of(name) for name in endpoints] if isinstance(endpoints, dict) else ["http"]
+    return [] if settings.get("warmup") is True else providers_of(settings)
 
 
 def unsupported(asked: object) -> str:

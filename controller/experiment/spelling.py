@@ -4,12 +4,16 @@ Iter8 matched field names in any case and took short forms; the models know one 
 users choose (endpoints, headers, metrics) are left alone.
 """
 
+import builtins
+import types
+import typing
 from collections.abc import Iterable, Mapping
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 
-from controller.experiment.assess import AssessSettings, Limit, Rewards, Slos
-from controller.experiment.http import EndpointSettings, ErrorRange, HttpSettings
+from controller.experiment.assess import AssessSettings
+from controller.experiment.http_fields import HttpSettings
 from controller.experiment.mistakes import Mistakes, joined, matched_keys
 
 
@@ -31,48 +35,44 @@ class Spelling:
 
     def http(self, raw: object, path: str) -> object:
         """The `with` of an http task."""
-        found = self._endpoint(raw, HttpSettings, path)
-        if isinstance(found, dict) and isinstance(found.get("endpoints"), dict):
-            at = joined(path, "endpoints")
-            found["endpoints"] = {
-                name: self._endpoint({} if own is None else own, EndpointSettings, joined(at, name))
-                for name, own in found["endpoints"].items()
-            }
-        return found
+        return self._spelled(raw, HttpSettings, path)
 
     def assess(self, raw: object, path: str) -> object:
         """The `with` of an assess task; maps from metric to limit become lists."""
-        found = self._model(raw, AssessSettings, path)
-        if isinstance(found, dict):
-            if "SLOs" in found:
-                found["SLOs"] = self._slos(found["SLOs"], joined(path, "SLOs"))
-            if "rewards" in found:
-                found["rewards"] = self._model(found["rewards"], Rewards, joined(path, "rewards"))
+        found = self._spelled(raw, AssessSettings, path)
+        slos = found.get("SLOs") if isinstance(found, dict) else None
+        if isinstance(slos, dict):
+            slos.update({side: as_list(limits) for side, limits in slos.items() if isinstance(limits, dict)})
         return found
 
-    def _endpoint(self, raw: object, model: type[EndpointSettings], path: str) -> object:
-        found = self._model(raw, model, path)
-        if isinstance(found, dict) and "errorRanges" in found:
-            found["errorRanges"] = self._items(found["errorRanges"], ErrorRange, joined(path, "errorRanges"))
-        return found
-
-    def _slos(self, raw: object, path: str) -> object:
-        found = self._model(raw, Slos, path)
-        if isinstance(found, dict):
-            for side, limits in found.items():
-                if isinstance(limits, dict):
-                    found[side] = as_list(limits)
-                else:
-                    found[side] = self._items(limits, Limit, joined(path, side))
-        return found
-
-    def _items(self, raw: object, model: type[BaseModel], path: str) -> object:
-        if not isinstance(raw, list):
-            return raw
-        return [self._model(item, model, joined(path, i)) for i, item in enumerate(raw)]
+    def _spelled(self, raw: object, kind: object, path: str) -> object:
+        """What is to become a value of that kind, models within it at any depth included."""
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return self._model(raw, kind, path)
+        inner = get_args(kind)
+        match get_origin(kind):
+            case builtins.tuple if isinstance(raw, list):
+                return [self._spelled(item, inner[0], joined(path, i)) for i, item in enumerate(raw)]
+            case builtins.dict if isinstance(raw, dict):
+                blank: object = {} if isinstance(inner[1], type) and issubclass(inner[1], BaseModel) else None
+                return {
+                    name: self._spelled(blank if item is None else item, inner[1], joined(path, name))
+                    for name, item in raw.items()
+                }
+            case typing.Union | types.UnionType | typing.Annotated:
+                for one in inner:
+                    raw = self._spelled(raw, one, path)  # at most one of them holds models
+        return raw
 
     def _model(self, raw: object, model: type[BaseModel], path: str) -> object:
-        return self.map(raw, words(model), path) if isinstance(raw, dict) else raw
+        if not isinstance(raw, dict):
+            return raw
+        found = self.map(raw, words(model), path)
+        for name, field in model.model_fields.items():
+            word = field.alias or name
+            if word in found:
+                found[word] = self._spelled(found[word], field.annotation, joined(path, word))
+        return found
 
 
 def as_list(limits: Mapping[str, object]) -> list[object]:

@@ -27,6 +27,7 @@ _DURATION = re.compile(rf"(?:{_PART.pattern})+")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9._])?")
+_PLACEHOLDER = re.compile(r"\{\{[^\r\n]*?\}\}")
 _MAX_CHARACTERS = 64
 MAX_URL_CHARACTERS = 8192
 
@@ -77,6 +78,8 @@ def seconds(least_s: float, most_s: float, example: str) -> Callable[[object], f
 def span(length_s: float) -> str:
     """A length of time in its largest whole unit: `1h`, `90s`, `250ms`."""
     ns = Decimal(repr(length_s)) * NANOSECONDS["s"]
+    if not ns:
+        return "0s"
     for unit in ("h", "m", "s", "ms", "us"):
         if ns >= NANOSECONDS[unit] and not ns % NANOSECONDS[unit]:
             return f"{plain(ns / NANOSECONDS[unit])}{unit}"
@@ -160,6 +163,17 @@ def url(value: object) -> str:
         raise expected(what, found)
     if "@" in parts.netloc:
         raise ValueError("expected a URL without user and password: give an Authorization header instead")
+    return found
+
+
+def target_url(value: object) -> str:
+    """As `url`; between `{{` and `}}` anything may stand in the path and the query."""
+    found = text(value)
+    beyond_host = re.search(r"(?<=[^:/])[/?]", found)
+    at = beyond_host.start() if beyond_host else len(found)
+    url(found[:at] + _PLACEHOLDER.sub("x", found[at:]))
+    if len(found) > MAX_URL_CHARACTERS:
+        raise ValueError(f"expected a URL of at most {MAX_URL_CHARACTERS} characters, got {len(found)}")
     return found
 
 

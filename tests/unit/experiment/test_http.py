@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 
 from controller.errors import BadInputError
-from controller.experiment.http import ErrorRange
+from controller.experiment.http_parts import ErrorRange
 from controller.experiment.spec import from_document
 
 URL = "http://127.0.0.1:8000/"
@@ -24,7 +24,7 @@ def test_the_defaults_are_iter8s():
 
     assert (endpoint.name, endpoint.provider, endpoint.url, endpoint.method) == ("", "http", URL, "GET")
     assert (endpoint.num_requests, endpoint.duration_s, endpoint.duration_ignored) == (100, None, False)
-    assert (endpoint.rate_per_s, endpoint.connections, endpoint.timeout_s) == (8, 4, 3.0)
+    assert (endpoint.rate_per_s, endpoint.ahead, endpoint.timeout_s) == (8, 4, 3.0)
     assert endpoint.error_ranges == (ErrorRange(lower=400),)
     assert [str(p) for p in endpoint.percentiles] == ["50", "75", "90", "95", "99", "99.9"]
     assert (endpoint.allow_initial_errors, endpoint.expect, dict(endpoint.headers)) == (False, "success", {})

@@ -41,7 +41,7 @@ def test_a_sound_experiment_has_no_cautions():
             "a limit of 3000 ms on http/latency-mean can't fail by a slow answer, because requests time out after 3s",
         ),
         (
-            {"qps": 5000},
+            {"qps": 5000, "connections": 4},
             {},
             "spec[0].with.connections",
             Code.RATE_NEEDS_CONNECTIONS,
@@ -71,7 +71,7 @@ def test_what_cannot_come_out_well_is_said_before_any_load(http, upper, path, co
 
 
 def test_an_endpoints_caution_names_the_endpoint():
-    (caution,) = cautions_of({"endpoints": {"a": {}, "b": {"qps": 8000}}})
+    (caution,) = cautions_of({"endpoints": {"a": {}, "b": {"qps": 8000, "connections": 4}}})
 
     assert caution.path == "spec[0].with.endpoints.b.connections"
 

@@ -51,10 +51,18 @@ def test_defaults_are_those_of_the_task():
     endpoint = json_schema()["$defs"]["EndpointSettings"]["properties"]
 
     assert {name: field["default"] for name, field in endpoint.items() if "default" in field} == {
-        "qps": 8,
-        "connections": 4,
+        "template": False,
         "timeout": "3s",
+        "redirects": 0,
         "errorRanges": [{"lower": 400}],
-        "allowInitialErrors": False,
         "expect": "success",
+        "traceShare": 0.01,
+        "qps": 8,
+        "arrival": "uniform",
+        "seed": 0,
+        "thinkTime": "0s",
+        "allowInitialErrors": False,
+        "keepAlive": True,
+        "http2": False,
+        "weight": 1,
     }

@@ -67,11 +67,11 @@ metadata.nmae: unknown field; did you mean name?
 metadata.name: expected a name of at most 63 letters, digits, - and _, with a letter or digit at both ends, got "-x"
 spec[0].with.numRequest: unknown field; did you mean numRequests?
 spec[0].with.url: expected a URL that begins with http:// or https://, got "ftp://x"
+spec[0].with.errorRanges[0]: expected lower <= upper, got 500 and 400
 spec[0].with.numRequests: expected a whole number from 1 to 1000000000000, got "12"
 spec[0].with.duration: expected a duration such as "30s", got 5: write "5s"
 spec[0].with.qps: expected a number of requests per second, got "fast"
 spec[0].with.connections: expected a whole number from 1 to 100000, got 0
-spec[0].with.errorRanges[0]: expected lower <= upper, got 500 and 400
 spec[1].with.SLOs.upper[2].metric: no http task before this one gives "http-x/error-rate"; did you mean http/error-rate?
 spec[1].with.SLOs.upper[0].limit: expected a duration such as "50ms", or a number of milliseconds, \
 for http/latency-p99, got "fast"
