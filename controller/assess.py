@@ -4,22 +4,25 @@ Each SLO is held against every assumption about the unknowns. The same answer ev
 leave it undecided, and name the unknowns on which it hangs. What to do with a verdict is for others.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import isinf, log
+from typing import NamedTuple
 
 from controller.experiment.assess import Slo
 from controller.experiment.metrics import Unit
 from controller.experiment.result import Bound, Outcome, SLOJudgement, Verdict
-from controller.measure import ALL_ASSUMPTIONS, OURS, Assumption, Limit, Measured, Number, Unknown, percentile_fraction
+from controller.measure import ALL_ASSUMPTIONS, OURS, Assumption, Limit, Measured, Unknown, percentile_fraction
 
 NS_PER_MS = 1_000_000
 ALPHA = 0.05
 EVIDENCE = "evidence"
 MISSING = "missing"
 LOAD = "load-not-made"
+SHARDS = "missing-shards"
+_UNITS = {Unit.MSEC: " msec", Unit.PER_SECOND: "/s", Unit.BYTES: " bytes"}
 _WORDS = {
     Unknown.LAG: "how much of the latency was the agents' own lateness",
     Unknown.UNACCOUNTED: "what became of the requests of a lost agent",
@@ -37,11 +40,21 @@ class Soundness:
     interrupted: str = ""  # it was stopped before its end
 
 
-def limits_ns(slos: Iterable[Slo], provider: str) -> tuple[int, ...]:
-    """The limits that a provider's targets have to count against, each once, in ns."""
-    found = {
-        limit_ns(slo): None for slo in slos if slo.metric.provider == provider and slo.metric.percentile is not None
-    }
+class Decision(NamedTuple):
+    """Whether an SLO is satisfied; None if that is undecided: on what it hangs, and why."""
+
+    satisfied: bool | None
+    decided_by: tuple[str, ...] = ()
+    why: str = ""
+
+
+def limits_ns(slos: Iterable[Slo], providers: Collection[str]) -> tuple[int, ...]:
+    """The limits that requests have to be counted against for these providers' metrics, each once, in ns.
+
+    A target counts for more than one provider: its own, each of its stages, and a mix's total. Counts are added by
+    position, so the targets of a mix all need the limits of all of them. For `abortOn`, give its `slo` as well.
+    """
+    found = {limit_ns(slo) for slo in slos if slo.metric.provider in providers and slo.metric.percentile is not None}
     return tuple(sorted(found))
 
 
@@ -60,23 +73,31 @@ def limit_ns(slo: Slo) -> int:
 
 def judge(slo: Slo, measured: Measured | None, confidence: float | None) -> SLOJudgement:
     """One SLO, decided if every assumption gives the same answer and there is evidence enough."""
-    answers = {} if measured is None else {one: _holds(slo, measured, one) for one in ALL_ASSUMPTIONS}
+    return judgement(slo, measured, decide(slo, measured, confidence))
+
+
+def decide(slo: Slo, measured: Measured | None, confidence: float | None) -> Decision:
+    """What `judge` comes to, without the figures."""
+    answers = {} if measured is None else _answers(slo, measured)
     if measured is None or None in answers.values():
-        return _judgement(slo, measured, None, (MISSING,), f"{slo.metric} was not measured")
+        return Decision(None, (MISSING,), f"{slo.metric} was not measured")
     decided = set(answers.values())
     if len(decided) == 1:
-        if value_of(slo, measured) is None:  # all there is are unaccounted requests
-            return _judgement(slo, measured, None, (MISSING,), f"{slo.metric} was not measured")
+        if measured.value(slo.metric.name) is None:  # all there is are unaccounted requests
+            return Decision(None, (MISSING,), f"{slo.metric} was not measured")
         satisfied = decided.pop()
         lacking = _too_few(slo, measured)
         if confidence is not None:
             lacking = lacking or _lack_of_evidence(slo, measured, confidence)
-        if satisfied and lacking:
-            return _judgement(slo, measured, None, (EVIDENCE,), lacking)
-        return _judgement(slo, measured, satisfied, (), _comparison(slo, measured, satisfied=bool(satisfied)))
+        return Decision(None, (EVIDENCE,), lacking) if satisfied and lacking else Decision(satisfied)
     deciders = tuple(unknown for unknown in Unknown if _decides(unknown, answers))
     why = " and ".join(_WORDS[unknown] for unknown in deciders)
-    return _judgement(slo, measured, None, deciders, f"undecided: it depends on {why}")
+    return Decision(None, tuple(map(str, deciders)), f"undecided: it depends on {why}")
+
+
+def aborted_judgement(sentence: str, slo: Slo, measured: Measured | None) -> SLOJudgement:
+    """The judgement of a run that was ended by `abortOn`: the limit is violated, whatever came in since."""
+    return judgement(slo, measured, Decision(satisfied=False, why=sentence))
 
 
 def thin_evidence(slo: Slo, measured: Measured | None, confidence: float | None) -> str:
@@ -85,19 +106,23 @@ def thin_evidence(slo: Slo, measured: Measured | None, confidence: float | None)
 
 
 def with_load_not_made(judgements: Sequence[SLOJudgement], why: str) -> tuple[SLOJudgement, ...]:
-    """Latencies that were violated while the agents themselves stood still are not the target's alone: undecided."""
+    """Latencies, and rates too low, while the agents themselves stood still are not the target's alone: undecided."""
     if not why:
         return tuple(judgements)
     update = {"satisfied": None, "decided_by": (LOAD,), "reason": f"undecided: {why}"}
     return tuple(
-        one.model_copy(update=update) if one.satisfied is False and one.unit == "msec" else one for one in judgements
+        one.model_copy(update=update) if one.satisfied is False and _may_be_our_own(one) else one for one in judgements
     )
+
+
+def _may_be_our_own(judgement: SLOJudgement) -> bool:
+    return judgement.unit == Unit.MSEC or (judgement.unit == Unit.PER_SECOND and judgement.bound is Bound.LOWER)
 
 
 def verdict(judgements: Sequence[SLOJudgement], soundness: Soundness) -> Verdict:
     """What it all comes to. It never turns `pass` when an unknown grows."""
     violated = [one for one in judgements if one.satisfied is False]
-    ours = [one for one in judgements if one.satisfied is None and {*OURS, LOAD} & set(one.decided_by)]
+    ours = [one for one in judgements if one.satisfied is None and is_ours(one.decided_by)]
     undecided = [one for one in judgements if one.satisfied is None and one not in ours]
     slos = tuple(judgements)
     if soundness.account:
@@ -116,6 +141,11 @@ def verdict(judgements: Sequence[SLOJudgement], soundness: Soundness) -> Verdict
     return Verdict(outcome=Outcome.PASS, reasons=(f"{count} of {count} SLOs are satisfied",), slos=slos)
 
 
+def is_ours(decided_by: Iterable[str]) -> bool:
+    """Whether something on our side is among that on which an SLO hangs, rather than on the target's."""
+    return bool({*OURS, LOAD, SHARDS} & set(decided_by))
+
+
 def winners(metrics: Sequence[str], values: Sequence[Mapping[str, float]], *, largest: bool) -> tuple[int, ...]:
     """Per metric the version with the best value; ties go to the lower index, -1 where no version has a value."""
     sign = 1 if largest else -1
@@ -130,33 +160,32 @@ def _reasons(judgements: Sequence[SLOJudgement]) -> tuple[str, ...]:
     return tuple(f"{one.metric}: {one.reason}" if one.metric not in one.reason else one.reason for one in judgements)
 
 
-def _holds(slo: Slo, measured: Measured, assumption: Assumption) -> bool | None:
-    if slo.metric.percentile is not None:
-        limit = _counted_limit(slo, measured)
-        within = measured.is_within(percentile_fraction(f"p{slo.metric.percentile}"), limit, assumption)
-        if within is None:
-            return None
-        return within if slo.is_upper else not within
-    value = value_of(slo, measured, assumption)
+def _answers(slo: Slo, measured: Measured) -> dict[Assumption, bool | None]:
+    """Whether it holds, under each assumption."""
+    relevant = measured.unknowns(slo.metric.name)
+    found = {one: holds(slo, measured, one) for one in ALL_ASSUMPTIONS if one.worst <= relevant}
+    return {one: found[Assumption(one.worst & relevant)] for one in ALL_ASSUMPTIONS}
+
+
+def violates(slo: Slo, measured: Measured) -> bool:
+    """Whether the limit is violated under every assumption."""
+    return set(_answers(slo, measured).values()) == {False}
+
+
+def holds(slo: Slo, measured: Measured, assumption: Assumption | None = None) -> bool | None:
+    """Whether the SLO's metric keeps its limit under an assumption, or as measured; None if there is no metric."""
+    metric = slo.metric
+    if metric.percentile is not None:
+        percentile = percentile_fraction(metric.statistic)
+        within = measured.is_within(percentile, _counted_limit(slo, measured), assumption, metric.clock)
+        return within if within is None or slo.is_upper else not within
+    value = measured.value(metric.name, assumption)
     if value is None:
         return None
     if isinf(value):
         return not slo.is_upper
     bound = Fraction(slo.limit)
     return value <= bound if slo.is_upper else value >= bound
-
-
-def value_of(slo: Slo, measured: Measured, assumption: Assumption | None = None) -> Number | None:
-    """The SLO's metric in its own unit, exactly."""
-    match slo.metric.name:
-        case "request-count":
-            return measured.request_count(assumption)
-        case "error-count":
-            return measured.error_count(assumption)
-        case "error-rate":
-            return measured.error_rate(assumption)
-        case name:
-            return measured.latency(name.removeprefix("latency-"), assumption)
 
 
 def _counted_limit(slo: Slo, measured: Measured) -> Limit:
@@ -175,18 +204,18 @@ def _too_few(slo: Slo, measured: Measured) -> str:
     """A sentence if a percentile has fewer samples than 1/(1 - p): then it is no more than the maximum."""
     if slo.metric.percentile is None:
         return ""
-    needed = _ceil(1 / (1 - percentile_fraction(f"p{slo.metric.percentile}")))
-    samples = measured.samples()
-    return f"{slo.metric} needs {needed:,} requests, there are {samples:,}" if samples < needed else ""
+    needed = _ceil(1 / (1 - percentile_fraction(slo.metric.statistic)))
+    samples = _samples(slo, measured)
+    return f"{slo.metric} needs {needed:,} {_sampled(slo)}, there are {samples:,}" if samples < needed else ""
 
 
 def _lack_of_evidence(slo: Slo, measured: Measured, confidence: float | None) -> str:
-    samples = measured.samples() if slo.metric.unit is Unit.MSEC else measured.requests
+    samples = _samples(slo, measured)
     needed = evidence_needed(slo, confidence)
     if samples >= needed:
         return ""
     return (
-        f"{slo.metric} rests on {samples:,} requests: "
+        f"{slo.metric} rests on {samples:,} {_sampled(slo)}: "
         f"{needed:,} are needed to be {100 * (confidence or 1 - ALPHA):g} % sure"
     )
 
@@ -209,15 +238,13 @@ def _ceil(number: float | Fraction) -> int:
     return -int(-number // 1)
 
 
-def _judgement(
-    slo: Slo,
-    measured: Measured | None,
-    satisfied: bool | None,  # noqa: FBT001 three answers, not a switch
-    deciders: Iterable[str],
-    reason: str,
-) -> SLOJudgement:
-    value = None if measured is None else value_of(slo, measured)
-    values = [] if measured is None else [value_of(slo, measured, one) for one in ALL_ASSUMPTIONS]
+def judgement(slo: Slo, measured: Measured | None, decision: Decision) -> SLOJudgement:
+    """A decision with the metric's value, and the range that the unknowns leave open."""
+    value, values = None, []
+    if measured is not None:
+        value = measured.value(slo.metric.name)
+        relevant = measured.unknowns(slo.metric.name)
+        values = [measured.value(slo.metric.name, one) for one in ALL_ASSUMPTIONS if one.worst <= relevant]
     finite = [float(one) for one in values if one is not None and not isinf(one)]
     is_unbounded = any(one is not None and isinf(one) for one in values)
     return SLOJudgement(
@@ -225,16 +252,16 @@ def _judgement(
         bound=Bound.UPPER if slo.is_upper else Bound.LOWER,
         limit=float(slo.limit),
         limit_text=_limit_text(slo),
-        unit="msec" if slo.metric.unit is Unit.MSEC else "",
+        unit=str(slo.metric.unit) if slo.metric.unit in _UNITS else "",
         value=None if value is None else float(value),
         value_is_lower_bound=_is_lower_bound(slo, measured),
         low=min(finite, default=None),
         high=None if is_unbounded or not finite else max(finite),
         samples=_samples(slo, measured),
-        satisfied=satisfied,
-        would_be=_at_its_word(slo, measured),
-        decided_by=tuple(map(str, deciders)),
-        reason=reason,
+        satisfied=decision.satisfied,
+        would_be=None if measured is None else holds(slo, measured),
+        decided_by=decision.decided_by,
+        reason=decision.why or comparison(slo, measured, satisfied=decision.satisfied is True),
     )
 
 
@@ -245,34 +272,27 @@ def _limit_text(slo: Slo) -> str:
 def _samples(slo: Slo, measured: Measured | None) -> int:
     if measured is None:
         return 0
-    return measured.samples() if slo.metric.unit is Unit.MSEC else measured.requests
+    return measured.samples(slo.metric.clock) if slo.metric.clock else measured.requests
 
 
-def _at_its_word(slo: Slo, measured: Measured | None) -> bool | None:
-    """What the measured value alone says."""
-    if measured is None:
-        return None
-    if slo.metric.percentile is not None:
-        within = measured.is_within(percentile_fraction(f"p{slo.metric.percentile}"), _counted_limit(slo, measured))
-        return None if within is None else within if slo.is_upper else not within
-    value = value_of(slo, measured)
-    if value is None:
-        return None
-    return value <= Fraction(slo.limit) if slo.is_upper else value >= Fraction(slo.limit)
+def _sampled(slo: Slo) -> str:
+    return "connections" if slo.metric.clock in ("connect", "tls") else "requests"
 
 
 def _is_lower_bound(slo: Slo, measured: Measured | None) -> bool:
-    if measured is None or slo.metric.unit is not Unit.MSEC:
+    if measured is None or not slo.metric.clock:
         return False
-    value = value_of(slo, measured)
-    endless = value_of(slo, measured, Assumption(frozenset({Unknown.LAG, Unknown.CUT_OFF})))
+    value = measured.value(slo.metric.name)
+    endless = measured.value(slo.metric.name, Assumption(frozenset({Unknown.LAG, Unknown.CUT_OFF})))
     return value is not None and endless is not None and endless > value and not measured.unaccounted
 
 
-def _comparison(slo: Slo, measured: Measured, *, satisfied: bool) -> str:
-    value = value_of(slo, measured)
-    assert value is not None
-    unit = " msec" if slo.metric.unit is Unit.MSEC else ""
+def comparison(slo: Slo, measured: Measured | None, *, satisfied: bool) -> str:
+    """What was measured, against the limit, as a sentence."""
+    value = None if measured is None else measured.value(slo.metric.name)
+    if measured is None or value is None:
+        return f"{slo.metric} was not measured"
+    unit = _UNITS.get(slo.metric.unit, "")
     bound = "≥ " if _is_lower_bound(slo, measured) else ""
     relation = ("at most" if slo.is_upper else "at least") if satisfied else ("above" if slo.is_upper else "below")
     return f"{slo.metric} is {bound}{_shown(float(value))}{unit}, {relation} {_shown(float(slo.limit))}{unit}"

@@ -1,18 +1,25 @@
 """The `assess` task: holds what was measured against SLOs, and picks winners for rewards."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from controller import assess
 from controller.experiment.assess import AssessTask, Goal
 from controller.experiment.result import SLO, Insights, Rewards, RewardsWinners, SatisfiedSLOs, SLOJudgement, SLOs
 from controller.measure import Measured
+from controller.windows import BySecond, judged
+
+_NONE: Mapping[str, BySecond] = MappingProxyType({})
 
 
 def run(
-    task: AssessTask, insights: Insights, facts: Mapping[str, Measured]
+    task: AssessTask, insights: Insights, facts: Mapping[str, Measured], seconds: Mapping[str, BySecond] = _NONE
 ) -> tuple[Insights, tuple[SLOJudgement, ...]]:
-    """The insights with Iter8's fields filled in, and each SLO's judgement. Nothing here can fail a task."""
-    judgements = tuple(assess.judge(slo, facts.get(slo.metric.provider), task.confidence) for slo in task.slos)
+    """The insights with Iter8's fields filled in, and each SLO's judgement. Nothing here can fail a task.
+
+    What was measured is by provider, stages included; `seconds` is for SLOs with a window.
+    """
+    judgements = tuple(judged(slo, facts, seconds, task.confidence) for slo in task.slos)
     upper = [one for slo, one in zip(task.slos, judgements, strict=True) if slo.is_upper]
     lower = [one for slo, one in zip(task.slos, judgements, strict=True) if not slo.is_upper]
     update: dict[str, object] = {}

@@ -14,7 +14,7 @@ def segments_of(task: HttpTask, slos: Iterable[Slo], payloads: Mapping[str, byte
     limits = list(slos)
     segments: list[plan.LoadSegment] = []
     for endpoint in task.resolved():
-        target = _target(endpoint, assess.limits_ns(limits, endpoint.provider), payloads.get(endpoint.name, b""))
+        target = _target(endpoint, assess.limits_ns(limits, [endpoint.provider]), payloads.get(endpoint.name, b""))
         if endpoint.warmup_num_requests or endpoint.warmup_duration_s:
             segments.append(_warmup(endpoint, target))
         segments.append(_load(endpoint, target, is_warmup=task.is_warmup))

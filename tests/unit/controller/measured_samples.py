@@ -69,7 +69,7 @@ def exact_slo(metric, limit, *, is_upper=True):
 
 def measured(raw, slos=()):
     """The merged counts of these samples, as their agents would have counted them for these SLOs."""
-    limits = limits_ns(slos, "http")
+    limits = limits_ns(slos, ["http"])
     tally = Tally(SeriesKey(), planned=raw.requests, unsent=raw.unsent)
     spans = defaultdict(list)
     for one in raw.samples:
