@@ -1,9 +1,8 @@
-"""What every format says alike: the sentence of a verdict, the words of an SLO, the rows of the metrics.
+"""What every format says alike: the sentence of a verdict, why a run was aborted, and where things were measured.
 
 Which characters surround them (padding, tags, pipes) is each format's own business.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from controller.experiment.result import (
     Account,
     Bound,
-    Distribution,
     Finding,
     Insights,
     Outcome,
@@ -22,11 +20,10 @@ from controller.experiment.result import (
     SLOJudgement,
     TargetResult,
 )
-from controller.report.numbers import ABSENT, figure, figure_beside, printable, share
+from controller.report.numbers import figure
 
 SEVERITIES = tuple(Severity)
-LISTED_TYPES = ("counter", "gauge")
-SUMMARY_PARTS = ("count", "max", "mean", "min", "stddev")
+ABORTED = "aborted"
 
 
 @dataclass(frozen=True)
@@ -41,23 +38,14 @@ class ReportInput:
 
 
 @dataclass(frozen=True)
-class MetricRow:
-    """One metric's latest value per version, as text."""
-
-    name: str
-    values: tuple[str, ...]
-    description: str = ""
-    best: str = ""
-
-
-@dataclass(frozen=True)
 class Place:
-    """A target, and the run and segment it was measured in; runs are counted from 1."""
+    """A target, or all of a mix, and the run and segment it was measured in; runs are counted from 1."""
 
     number: int
     run: RunResult = field(repr=False)
     segment: SegmentResult = field(repr=False)
     target: TargetResult = field(repr=False)
+    is_total: bool = False
 
 
 def outcome(document: ReportInput) -> Outcome:
@@ -118,25 +106,58 @@ def findings(document: ReportInput) -> list[Finding]:
     return sorted(document.result.findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
-def places(document: ReportInput, *, warmups: bool = True) -> Iterator[Place]:
-    """Every target in the order of the runs."""
+def places(document: ReportInput, *, warmups: bool = True, totals: bool = False) -> Iterator[Place]:
+    """Every target in the order of the runs; `totals`: before those of a mix, all of them together."""
     for number, run in enumerate(document.result.runs if document.result else (), 1):
         for segment in run.segments:
             if segment.is_warmup and not warmups:
                 continue
+            if totals and segment.total is not None:
+                yield Place(number, run, segment, segment.total, is_total=True)
             for target in segment.targets:
                 yield Place(number, run, segment, target)
 
 
-def place_of(document: ReportInput, slo: SLOJudgement) -> Place | None:
-    """Where an SLO's metric was measured last; none for metrics that no run made."""
-    provider = slo.metric.split("/")[0]
+def place_of(document: ReportInput, provider: str, version: int) -> Place | None:
+    """Where the metrics of a provider were measured last; none for metrics that no run made."""
     found = [
         place
-        for place in places(document, warmups=False)
-        if place.target.provider == provider and place.target.version == slo.version
+        for place in places(document, warmups=False, totals=True)
+        if place.target.version == version and provider in providers(place.target)
     ]
     return found[-1] if found else None
+
+
+def providers(target: TargetResult) -> set[str]:
+    """The prefixes of a target's metrics: its own, and those of its stages."""
+    return {target.provider, *(stage.provider for stage in target.stages)}
+
+
+def aborts(document: ReportInput) -> list[str]:
+    """A sentence for each run that was aborted: which, when and why."""
+    runs = document.result.runs if document.result else ()
+    found = []
+    for number, run in enumerate(runs, 1):
+        cut = [segment for segment in run.segments if segment.ended == ABORTED]
+        if run.ended != ABORTED and not cut:
+            continue
+        name = "The run" if len(runs) == 1 else f"Run {number}"
+        why = f": {run.why}" if run.why else ""
+        found.append(f"{name} was aborted{_when(cut[-1]) if cut else ''}{why}.")
+    return found
+
+
+def _when(segment: SegmentResult) -> str:
+    planned = f" of {figure(segment.planned_length_s, digits=3)}" if segment.planned_length_s else ""
+    return f" after {figure(segment.elapsed_s, digits=3)}{planned} s of {segment.name}"
+
+
+def short_name(place: Place) -> str:
+    """What to call a target in a row: its endpoint, and what else tells it from the others."""
+    if place.is_total:
+        return f"{place.segment.name} (total)"
+    name = place.target.endpoint or place.target.provider
+    return f"{name} v{place.target.version}" if place.target.version else name
 
 
 def account_of(segment: SegmentResult) -> Account:
@@ -177,57 +198,6 @@ def _from_matrix(insights: Insights) -> Iterator[SLOJudgement]:
                 )
 
 
-def condition(slo: SLOJudgement) -> str:
-    """The SLO as Iter8 writes it: `http/latency-mean (msec) <= 50`, `5 <= http/request-count`."""
-    name = named(slo.metric, slo.unit)
-    limit = figure(slo.limit, digits=15)
-    return f"{name} <= {limit}" if slo.bound is Bound.UPPER else f"{limit} <= {name}"
-
-
-def named(metric: str, unit: str | None) -> str:
-    """A metric with its unit, on one line."""
-    return printable(f"{metric} ({unit})" if unit else metric)
-
-
-def range_text(slo: SLOJudgement, *, absent: str) -> str:
-    """All values that the unknowns leave possible; one where they leave no choice."""
-    if slo.low is None and slo.high is None:
-        return absent
-    low = figure(slo.low, group=True, absent="?")
-    high = figure(slo.high, group=True, absent="unbounded")
-    return low if low == high else f"{low} – {high}"
-
-
-def satisfied_word(slo: SLOJudgement) -> str:
-    """Iter8's `true` and `false`, and what it never said: `undecided`."""
-    if slo.satisfied is None:
-        return "undecided"
-    return "true" if slo.satisfied else "false"
-
-
-def value_text(slo: SLOJudgement, *, group: bool = False, absent: str = ABSENT) -> str:
-    """The measured value, marked where it is only a lower bound."""
-    text = figure_beside(slo.value, slo.limit, group=group, absent=absent)
-    return f"≥ {text}" if slo.value is not None and slo.value_is_lower_bound else text
-
-
-def margin(slo: SLOJudgement) -> float | None:
-    """How far the value is on the good side of its limit; negative beyond it."""
-    if slo.value is None or not (math.isfinite(slo.value) and math.isfinite(slo.limit)):
-        return None
-    return slo.limit - slo.value if slo.bound is Bound.UPPER else slo.value - slo.limit
-
-
-def margin_text(slo: SLOJudgement, *, group: bool = False, absent: str = "") -> str:
-    """The margin with its sign, and as a part of the limit; nothing where the value is only a lower bound."""
-    room = margin(slo)
-    if room is None or (slo.value_is_lower_bound and room > 0):
-        return absent
-    sign = "+" if room > 0 else ""
-    text = sign + figure(room, digits=3, group=group)
-    return f"{text} ({share(room, abs(slo.limit))})" if slo.limit else text
-
-
 def version_names(insights: Insights) -> list[str]:
     """What to call each version."""
     names = []
@@ -236,87 +206,3 @@ def version_names(insights: Insights) -> list[str]:
         name = known.get("version") or known.get("name") or f"version {index}"
         names.append(f"{name} ({known['track']})" if known.get("track") else name)
     return names
-
-
-def metric_rows(document: ReportInput) -> list[MetricRow]:
-    """The latest value of every counter and gauge, and of every metric that an SLO names, sorted by name."""
-    insights = document.result.insights if document.result else None
-    if insights is None:
-        return []
-    names = {slo.metric for slo in judgements(document)}
-    for metric, info in insights.metrics_info.items():
-        if info.type.lower() in LISTED_TYPES:
-            names.add(metric)
-        elif info.type.lower() == "summary":
-            names.update(f"{metric}/{part}" for part in SUMMARY_PARTS)
-    return [_metric_row(document, insights, metric) for metric in sorted(names)]
-
-
-def _metric_row(document: ReportInput, insights: Insights, metric: str) -> MetricRow:
-    info = insights.metrics_info.get(metric) or insights.metrics_info.get(metric.rpartition("/")[0])
-    values = []
-    for version in range(insights.num_versions):
-        value = insights.value(metric, version)
-        judged = [slo for slo in judgements(document) if slo.metric == metric and slo.version == version]
-        value = judged[0].value if value is None and judged else value
-        text = figure(value)
-        values.append(f"≥ {text}" if value is not None and _is_lower_bound(document, metric, version) else text)
-    return MetricRow(
-        named(metric, info.units if info else None),
-        tuple(values),
-        info.description if info else "",
-        _best(insights, metric),
-    )
-
-
-def _is_lower_bound(document: ReportInput, metric: str, version: int) -> bool:
-    for slo in judgements(document):
-        if slo.metric == metric and slo.version == version:
-            return slo.value_is_lower_bound
-    provider, _, part = metric.partition("/latency-")
-    for place in places(document, warmups=False):
-        if part and place.target.provider == provider and place.target.version == version:
-            return is_lower_bound(judged_clock(place.target), part)
-    return False
-
-
-def judged_clock(target: TargetResult) -> Distribution:
-    """The distribution that latency metrics and SLOs are read from."""
-    return target.clocks.service if target.clocks.latency == "service" else target.clocks.response
-
-
-def is_lower_bound(spread: Distribution, part: str) -> bool:
-    """Whether requests that were cut off reach into this part (`mean`, `max`, `p99`) of a distribution."""
-    if spread.censored_from is None:
-        return False
-    if part in ("mean", "stddev", "max"):
-        return True
-    value = part_of(spread, part)
-    return value is not None and value >= spread.censored_from
-
-
-def part_of(spread: Distribution, part: str) -> float | None:
-    """A distribution's `mean`, `min`, `max`, `stddev` or `p<percentile>`."""
-    if part.startswith("p"):
-        return spread.percentiles.get(part[1:])
-    value: float | None = getattr(spread, part)
-    return value
-
-
-def part_text(spread: Distribution, part: str, *, group: bool = False, absent: str = ABSENT) -> str:
-    """A part of a distribution as text, marked where it is only a lower bound."""
-    value = part_of(spread, part)
-    text = figure(value, group=group, absent=absent)
-    return f"≥ {text}" if value is not None and is_lower_bound(spread, part) else text
-
-
-def _best(insights: Insights, metric: str) -> str:
-    if insights.num_versions < 2 or insights.rewards is None:
-        return ""
-    for side in ("max", "min"):
-        rewards: tuple[str, ...] = getattr(insights.rewards, side)
-        winners: tuple[int, ...] = getattr(insights.rewards_winners, side, ())
-        if metric in rewards and rewards.index(metric) < len(winners):
-            winner = winners[rewards.index(metric)]
-            return version_names(insights)[winner] if 0 <= winner < insights.num_versions else "insufficient data"
-    return "n/a"

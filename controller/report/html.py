@@ -16,9 +16,10 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from controller.experiment.result import Account, Distribution, Outcome, SLOJudgement, TargetResult
-from controller.report import charts
+from controller.report import charts, charts_time, metrics, slos, stages, traffic
 from controller.report import document as said
 from controller.report.document import Place, ReportInput
+from controller.report.drawing import Chart
 from controller.report.numbers import figure, finite, share
 from controller.report.secrets import redacted
 
@@ -44,7 +45,7 @@ class TargetView:
     place: Place
     target: TargetResult
     tiles: list[tuple[str, str, str, str]]
-    charts: list[charts.Chart]
+    charts: list[Chart]
     clocks: list[tuple[str, Distribution]]
     intervals: list[tuple[str, ...]]
     sought: int
@@ -65,7 +66,7 @@ def render(document: ReportInput) -> str:
         mark=MARKS[said.outcome(document)],
         judgements=said.judgements(document),
         views=views,
-        metrics=said.metric_rows(document),
+        metrics=metrics.metric_rows(document, sizes=True, of_stages=True),
         versions=said.version_names(document.result.insights) if document.result and document.result.insights else [],
         policy=_policy([plotly, script]),
         style=Markup(_part("report.css")),  # noqa: S704 our own file
@@ -91,7 +92,9 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(said=said, share=share, CLOCK_PARTS=CLOCK_PARTS)
+    environment.globals.update(
+        said=said, slos=slos, stages=stages, traffic=traffic, share=share, CLOCK_PARTS=CLOCK_PARTS
+    )
     environment.filters.update(figure=_figure, ms=_ms, account=_account)
     return environment.get_template("report.html.j2")
 
@@ -117,7 +120,7 @@ def _figure(value: float | None, unit: str = "") -> str:
 
 
 def _ms(spread: Distribution, part: str) -> str:
-    return said.part_text(spread, part, group=True, absent=DASH)
+    return metrics.part_text(spread, part, group=True, absent=DASH)
 
 
 def _account(account: Account) -> list[int]:
@@ -145,7 +148,7 @@ def _target_view(document: ReportInput, index: int, place: Place) -> TargetView:
         if place.segment.is_warmup
         else charts.charts_of(target, _own_slos(document, place), f"target-{index}"),
         clocks=clocks,
-        intervals=charts.intervals(target.series),
+        intervals=charts_time.intervals(target.series),
         sought=target.account.tried + target.account.unsent,
     )
 
@@ -173,7 +176,7 @@ def _tiles(place: Place) -> list[tuple[str, str, str, str]]:
     target, segment = place.target, place.segment
     sought = target.account.tried + target.account.unsent
     failed = target.account.errors + target.account.unsent
-    spread = said.judged_clock(target)
+    spread = metrics.judged_clock(target)
     at_least = "≥ " if segment.load == "closed" and segment.achieved_per_s is not None else ""
     asked = f"of {_figure(segment.rate_per_s)} asked" if segment.rate_per_s is not None else DASH
     if segment.load == "closed":

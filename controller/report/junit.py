@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 from controller.experiment.result import Outcome, SLOJudgement
 from controller.report import document as said
+from controller.report import junit_measured, slos, stages
 from controller.report.document import ReportInput
 
 # What XML 1.0 can't hold, not even escaped.
@@ -47,10 +48,10 @@ def render(document: ReportInput) -> str:
 def _slo_cases(document: ReportInput) -> Iterator[Case]:
     names = said.version_names(document.result.insights) if document.result and document.result.insights else []
     for slo in said.judgements(document):
-        place = said.place_of(document, slo)
+        place = said.place_of(document, slo.metric.split("/")[0], slo.version)
         provider = slo.metric.split("/")[0]
         group = f"run {place.number}/{provider}" if place else provider
-        name = said.condition(slo)
+        name = slos.condition(slo)
         if len(names) > 1 and slo.version < len(names):
             name = f"{name} [{names[slo.version]}]"
         time_s = place.segment.elapsed_s if place else 0.0
@@ -59,8 +60,8 @@ def _slo_cases(document: ReportInput) -> Iterator[Case]:
 
 def _trouble(slo: SLOJudgement) -> tuple[str, str, str]:
     if slo.satisfied is None:
-        return "error", "undecided", slo.reason
-    return ("", "", "") if slo.satisfied else ("failure", "violated", slo.reason)
+        return "error", "undecided", slos.explained(slo)
+    return ("", "", "") if slo.satisfied else ("failure", "violated", slos.explained(slo))
 
 
 def _assertions(document: ReportInput) -> Iterator[Case]:
@@ -81,7 +82,7 @@ def _assertions(document: ReportInput) -> Iterator[Case]:
 
 
 def _verdict(document: ReportInput, group: str) -> Case:
-    text = "\n".join([said.sentence(document), *said.reasons(document)])
+    text = "\n".join([*said.aborts(document), said.sentence(document), *said.reasons(document)])
     match said.outcome(document):
         case Outcome.NONE if document.result is None:
             return Case(group, "verdict", 0.0, "error", "none", text)
@@ -97,6 +98,9 @@ def _properties(suite: ET.Element, document: ReportInput) -> None:
     pairs = [("namespace", document.namespace), ("verdict", str(said.outcome(document)))]
     if document.result:
         pairs += [(f"run {number}", run.run_id) for number, run in enumerate(document.result.runs, 1)]
+        pairs += [("aborted", sentence) for sentence in said.aborts(document)]
+        pairs += [("best stage", sentence) for sentence in stages.best_stages(document)]
+        pairs += junit_measured.properties(document)
         pairs += [(f"finding {found.code}", f"{found.severity}: {found.message}") for found in said.findings(document)]
     properties = ET.SubElement(suite, "properties")
     for name, value in pairs:

@@ -1,12 +1,14 @@
 """The report for a pull request: the verdict, the SLOs and the key figures, short."""
 
-import re
 from collections.abc import Iterator, Sequence
 
-from controller.experiment.result import Outcome, SLOJudgement, TargetResult
+from controller.experiment.result import Outcome, RunResult, SLOJudgement
 from controller.report import document as said
-from controller.report.document import ReportInput
-from controller.report.numbers import figure, printable, share
+from controller.report import markdown_load, slos, stages
+from controller.report.document import Place, ReportInput
+from controller.report.marks import ABSENT, code, table, text
+from controller.report.metrics import judged_clock, part_text
+from controller.report.numbers import figure, share
 
 MARKS = {
     Outcome.PASS: "✅",
@@ -15,42 +17,31 @@ MARKS = {
     Outcome.INCONCLUSIVE: "⚠️",
     Outcome.NONE: "⚪",
 }
-# A zero-width space keeps a name from calling people or linking issues; a backslash the rest from being markup.
-MENTION = re.compile(r"([@#])(?=\w)")
-MARKUP = re.compile(r"([\\`*_\[\]~|])")
-ABSENT = "—"
 MOST_ENDPOINTS = 30
 
 
 def render(document: ReportInput) -> str:
     """Markdown as GitHub and GitLab read it."""
     outcome = said.outcome(document)
-    blocks = [f"## {MARKS[outcome]} {_text(document.name)}: {outcome}"]
+    blocks = [f"## {MARKS[outcome]} {text(document.name)}: {outcome}"]
     if said.is_partial(document):
         blocks.append("**Partial: the experiment was interrupted.**")
-    blocks.append(_text(said.sentence(document)))
+    blocks += [f"**Aborted: {text(sentence)}**" for sentence in said.aborts(document)]
+    blocks.append(text(said.sentence(document)))
     if said.reasons(document):
-        blocks.append("\n".join(f"- {_text(reason)}" for reason in said.reasons(document)))
-    blocks += [block for block in (_what_was_run(document), _slos(document), _targets(document)) if block]
+        blocks.append("\n".join(f"- {text(reason)}" for reason in said.reasons(document)))
+    parts = (
+        _what_was_run(document),
+        _slos(document),
+        _targets(document),
+        markdown_load.staged(document),
+        markdown_load.details(document),
+    )
+    blocks += [block for block in parts if block]
     if found := said.findings(document):
-        lines = [f"- **{finding.severity}** `{_code(finding.code)}`: {_text(finding.message)}" for finding in found]
+        lines = [f"- **{finding.severity}** `{code(finding.code)}`: {text(finding.message)}" for finding in found]
         blocks.append("\n".join(["**Findings**", "", *lines]))
     return "\n\n".join(blocks) + "\n"
-
-
-def _text(text: str) -> str:
-    """The text, meaning nothing but itself."""
-    text = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return MENTION.sub("\\1\u200b", MARKUP.sub(r"\\\1", text))
-
-
-def _code(text: str) -> str:
-    return printable(text).replace("`", "'").replace("|", "\\|")
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers_from: int) -> str:
-    rule = ["---" if column < numbers_from else "---:" for column in range(len(header))]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
 def _what_was_run(document: ReportInput) -> str:
@@ -68,7 +59,15 @@ def _what_was_run(document: ReportInput) -> str:
         requests = figure(sum(part.tried + part.unsent for part in accounts), group=True)
         parts.append(f"{requests} requests to {targets} in {length} s from {agents}, seed {run.seed}")
     version = f" (seatrial {result.environment.seatrial})" if result.environment.seatrial else ""
-    return _text("; ".join(parts) + version + ".")
+    facts = [fact for run in result.runs for fact in _shapes(run)]
+    return text("; ".join(parts) + version + "." + "".join(f" {fact}." for fact in facts))
+
+
+def _shapes(run: RunResult) -> Iterator[str]:
+    for segment in run.segments:
+        facts = [] if segment.is_warmup else stages.shape_facts(run, segment)
+        if facts:
+            yield f"{segment.name}: {'; '.join(facts)}"
 
 
 def _slos(document: ReportInput) -> str:
@@ -77,7 +76,7 @@ def _slos(document: ReportInput) -> str:
         return ""
     names = said.version_names(document.result.insights) if document.result and document.result.insights else []
     rows = [_slo_row(slo, names) for slo in judged]
-    return _table(("", "SLO", "Value", "Margin", "Samples"), rows, 2)
+    return table(("", "SLO", "Value", "Margin", "Samples"), rows, 2)
 
 
 def _slo_row(slo: SLOJudgement, names: Sequence[str]) -> Sequence[str]:
@@ -85,9 +84,9 @@ def _slo_row(slo: SLOJudgement, names: Sequence[str]) -> Sequence[str]:
     version = f" [{names[slo.version]}]" if len(names) > 1 and slo.version < len(names) else ""
     return (
         mark,
-        _text(said.condition(slo) + version),
-        said.value_text(slo, group=True, absent=ABSENT),
-        said.margin_text(slo, group=True, absent=ABSENT),
+        text(slos.condition(slo) + version + (f"; {window}" if (window := slos.window_text(slo)) else "")),
+        slos.value_text(slo, group=True, absent=ABSENT),
+        slos.margin_text(slo, group=True, absent=ABSENT),
         figure(slo.samples, group=True) if slo.samples else ABSENT,
     )
 
@@ -97,24 +96,30 @@ def _targets(document: ReportInput) -> str:
     if not rows:
         return ""
     header = ("Endpoint", "Requests", "Errors", "Rate/s", "p50 ms", "p99 ms", "p99.9 ms", "max ms")
-    table = _table(header, rows[:MOST_ENDPOINTS], 1)
+    listed = table(header, rows[:MOST_ENDPOINTS], 1)
     left = len(rows) - MOST_ENDPOINTS
-    return f"{table}\n\n… and {left} more." if left > 0 else table
+    return f"{listed}\n\n… and {left} more." if left > 0 else listed
 
 
 def _target_rows(document: ReportInput) -> Iterator[Sequence[str]]:
-    for place in said.places(document, warmups=False):
+    for place in said.places(document, warmups=False, totals=True):
         target = place.target
         sought = target.account.tried + target.account.unsent
         failed = target.account.errors + target.account.unsent
-        spread = said.judged_clock(target)
-        latencies = [said.part_text(spread, part, absent=ABSENT) for part in ("p50", "p99", "p99.9", "max")]
-        rate = figure(place.segment.achieved_per_s, group=True, absent=ABSENT)
-        asked = f" of {figure(place.segment.rate_per_s, group=True)}" if place.segment.rate_per_s is not None else ""
+        spread = judged_clock(target)
+        latencies = [part_text(spread, part, absent=ABSENT) for part in ("p50", "p99", "p99.9", "max")]
         errors = f"{figure(failed, group=True)} ({share(failed, sought)})" if failed else "0"
-        yield (_name(target), figure(sought, group=True), errors, rate + asked, *latencies)
+        yield (_name(place), figure(sought, group=True), errors, _rate(place), *latencies)
 
 
-def _name(target: TargetResult) -> str:
-    version = f" v{target.version}" if target.version else ""
-    return _text((target.endpoint or target.provider) + version)
+def _rate(place: Place) -> str:
+    if stages.is_mix(place.segment) and not place.is_total:
+        return figure(place.target.rate_per_s, group=True, absent=ABSENT)
+    rate = figure(place.segment.achieved_per_s, group=True, absent=ABSENT)
+    asked = stages.asked_text(place.segment, group=True, absent="")
+    return f"{rate} of {asked}" if asked else rate
+
+
+def _name(place: Place) -> str:
+    weight = f", weight {place.target.weight}" if stages.is_mix(place.segment) and not place.is_total else ""
+    return text(said.short_name(place) + weight)

@@ -7,6 +7,8 @@ USUAL_LOW, USUAL_HIGH = 1e-6, 1e15
 DIGITS = 4
 ALL_DIGITS = 17
 ABSENT = "unavailable"
+BYTES = "bytes"
+SIZES = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 def figure(value: float | None, *, digits: int = DIGITS, group: bool = False, absent: str = ABSENT) -> str:
@@ -40,6 +42,23 @@ def figure_beside(value: float | None, limit: float, *, group: bool = False, abs
 
 def _side(value: float, limit: float) -> int:
     return (value > limit) - (value < limit)
+
+
+def size(value: float | None, *, digits: int = DIGITS, beside: float | None = None, absent: str = ABSENT) -> str:
+    """A number of bytes as `1.235 MB`, powers of a thousand; `beside` a limit it shows on which side of it it is."""
+    if value is None or not math.isfinite(value):
+        return figure(value, absent=absent)
+    power = 0
+    while power < len(SIZES) - 1 and abs(value) >= 1000 ** (power + 1):
+        power += 1
+    unit = 1000**power
+    text = figure(value / unit, digits=digits) if beside is None else figure_beside(value / unit, beside / unit)
+    return f"{text} {SIZES[power]}"
+
+
+def quantity(value: float | None, unit: str, *, group: bool = False, absent: str = ABSENT) -> str:
+    """A value as its unit is best read: bytes as a size, all else as a figure."""
+    return size(value, absent=absent) if unit == BYTES else figure(value, group=group, absent=absent)
 
 
 def share(part: float, whole: float) -> str:

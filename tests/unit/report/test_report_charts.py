@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.experiment.result import Series
-from controller.report.charts import charts_of, intervals, rebinned
+from controller.report.charts import charts_of, rebinned
+from controller.report.charts_time import intervals
 
 buckets = st.lists(
     st.tuples(st.floats(0.001, 1e4), st.floats(1, 1.2), st.integers(1, 10**6)).map(
