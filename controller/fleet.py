@@ -54,8 +54,13 @@ class Fleet:
     @property
     def free(self) -> list[Hello]:
         """The agents that are there and have no run, in the order of their names."""
+        return [hello for hello in self.here if not hello.busy_with]
+
+    @property
+    def here(self) -> list[Hello]:
+        """All agents that are there, in the order of their names."""
         since = self._now_s() - FORGET_S
-        here = [heard.hello for heard in self._heard.values() if heard.at_s >= since and not heard.hello.busy_with]
+        here = [heard.hello for heard in self._heard.values() if heard.at_s >= since]
         return sorted(here, key=lambda hello: hello.agent)
 
     def hello(self, agent: str) -> Hello | None:

@@ -2,7 +2,7 @@
 
 import typer
 
-from controller.cli import assert_, demo, gen, http, launch, report, run, schema, version
+from controller.cli import assert_, demo, doctor, gen, http, launch, report, run, schema, version
 from controller.cli.flags import LogLevel, check_level
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("run")(run.run)
 app.command("assert")(assert_.assert_)
 app.command("report")(report.report)
 app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 app.command("demo")(demo.demo)
 app.command("target", hidden=True)(demo.target)
