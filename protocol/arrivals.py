@@ -188,22 +188,23 @@ class _Piece:
         self._length = float(ramp.duration_ns)
         self._area = float(ramp.area)
         self._is_rising = ramp.end > ramp.begin
-        low, high = sorted((ramp.begin / NS_PER_S, ramp.end / NS_PER_S))
+        low, high = sorted((ramp.begin, ramp.end))
         self._is_gentle = 2 * low >= high
         self._low, self._high = float(low), float(high)
-        self._slope = float((high - low) / ramp.duration_ns)
-        self._begin = float(ramp.begin / NS_PER_S)
+        self._slope = float((high - low) * NS_PER_S / ramp.duration_ns)
+        self._begin = float(ramp.begin)
 
     def reached_at(self, elapsed_ns: int) -> float:
         """Where the cumulative rate is at an instant within."""
-        ns = elapsed_ns - self.start_ns
+        seconds = (elapsed_ns - self.start_ns) / NS_PER_S
         half_slope = (self._slope if self._is_rising else -self._slope) / 2
-        return self.reached + (self._begin + half_slope * ns) * ns
+        return self.reached + (self._begin + half_slope * seconds) * seconds
 
     def due_ns(self, places: Floats) -> Ints:
         """When the cumulative rate reaches each of some rising places within.
 
-        Measured from the end of the ramp where the numbers don't cancel; either form is monotone as computed.
+        Measured from the end of the ramp where the numbers don't cancel; either form is monotone as computed. Divided
+        last, so that what is due at a whole ns, as at 1,000 per second, is due then and not 1 ns before.
         """
         along = places - self.reached
         is_from_end = self._is_gentle == self._is_rising
@@ -211,10 +212,10 @@ class _Piece:
             along = self._area - along
         if self._is_gentle:  # from the end with the higher rate
             root = np.sqrt(np.maximum(self._high * self._high - 2 * self._slope * along, 0.0))
-            ns = 2 * along / (self._high + root)
+            ns = along * (2 * NS_PER_S) / (self._high + root)
         else:  # from the end with the lower rate
             root = np.sqrt(np.maximum(self._low * self._low + 2 * self._slope * along, 0.0))
-            ns = (root - self._low) / self._slope
+            ns = (root - self._low) * NS_PER_S / self._slope
         if is_from_end:
             ns = self._length - ns
         return np.clip(ns, 0.0, self._length - 1).astype(np.int64) + self.start_ns

@@ -175,7 +175,9 @@ class Part:
         spans = []
         before = 0
         for position, stripe in enumerate(self.stripes):
-            until = self.stripes[position + 1].first if position + 1 < len(self.stripes) else self.timetable.planned
+            until = self.timetable.planned
+            if position + 1 < len(self.stripes):
+                until = min(until, self.stripes[position + 1].first)
             first = stripe.first + (stripe.index - stripe.first) % stripe.of
             own = max(0, -(-(until - first) // stripe.of))
             spans.append((first, stripe.of, own, before))
@@ -302,7 +304,7 @@ class Users:
         if self.length_ns is None:
             return self._connections
         stages = zip(self._starts, self._starts[1:], strict=False)
-        return max(self.total(instant) for begin, end in stages if begin < end for instant in (begin, end - 1))
+        return max((self.total(instant) for begin, end in stages for instant in (begin, end - 1)), default=0)
 
 
 def _line(ramp: Ramp) -> tuple[int, int, int]:

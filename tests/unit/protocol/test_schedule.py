@@ -4,16 +4,12 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schedule_samples import dues, part, rates, shapes, timetables
 
 from protocol.errors import ProtocolError
-from protocol.schedule import NS_PER_S, Part, Shape, Stripe, Timetable, share
+from protocol.schedule import NS_PER_S, Arrival, Shape, Stage, Stripe, Timetable, cut_short, share, stage_starts_ns
 
-quick = settings(deadline=None, max_examples=40)
-rates = st.one_of(
-    st.sampled_from(["1/3", "0.1", "0.001", "500", "333.333", "7/11", "1e2", "99.99", "1000000"]),
-    st.fractions(min_value=Fraction(1, 997), max_value=10_000, max_denominator=997).map(str),
-    st.decimals(min_value="0.01", max_value=5000, places=3).map(str),
-)
+quick = settings(deadline=None, max_examples=60)
 counted = st.builds(lambda rate, count: Timetable(Shape(rate_per_s=rate, count=count)), rates, st.integers(0, 400))
 
 
@@ -25,11 +21,7 @@ def timed(draw):
     return Timetable(Shape(rate_per_s=rate, duration_ns=draw(st.integers(0, longest))))
 
 
-timetables = counted | timed()
-
-
-def part(timetable, index, of):
-    return Part(timetable, (Stripe(index, of),))
+even = counted | timed()
 
 
 def requests(part):
@@ -48,7 +40,7 @@ def test_any_number_of_agents_sends_the_same_requests_at_the_same_instants(timet
 
 
 @quick
-@given(timetables)
+@given(even)
 def test_requests_are_due_at_their_place_by_the_exact_rate(timetable):
     rate = Fraction(timetable.shape.rate_per_s)
 
@@ -67,11 +59,70 @@ def test_a_duration_holds_the_requests_that_are_due_before_its_end(timetable):
 @quick
 @given(timetables)
 def test_so_many_are_due_as_have_their_instant_behind_them(timetable):
-    dues = [timetable.due_ns(k) for k in range(timetable.planned)]
-    instants = {max(0, due + off) for due in dues for off in (-1, 0, 1)} | {0, timetable.length_ns}
+    listed = dues(timetable)
+    instants = {max(0, due + off) for due in listed for off in (-1, 0, 1)} | {0, timetable.length_ns, 1 << 62}
 
     assert timetable.due_count(-1) == 0
-    assert all(timetable.due_count(instant) == bisect_right(dues, instant) for instant in instants)
+    assert all(timetable.due_count(instant) == bisect_right(listed, instant) for instant in instants)
+    assert timetable.due_count(timetable.length_ns) == timetable.planned
+
+
+@quick
+@given(timetables)
+def test_no_request_is_due_before_the_one_in_front_of_it_or_after_the_end(timetable):
+    listed = dues(timetable)
+
+    assert listed == sorted(listed)
+    assert all(0 <= due <= timetable.length_ns for due in listed)
+
+
+@quick
+@given(timetables, st.data())
+def test_many_due_times_at_once_are_those_one_by_one(timetable, data):
+    first = data.draw(st.integers(0, timetable.planned))
+    step = data.draw(st.integers(1, 50))
+    count = len(range(first, timetable.planned, step))
+
+    together = timetable.due_many(first, step, count)
+
+    assert together.tolist() == [timetable.due_ns(k) for k in range(first, timetable.planned, step)]
+
+
+@pytest.mark.parametrize(
+    ("rate", "first"),
+    [("123456789.123456789", 10**12), ("99999999999999999/7", 5), ("1e-7", 1), ("99999999.9999999", 10**16)],
+)
+def test_many_due_times_are_exact_where_the_numbers_are_too_large_for_a_machine_word(rate, first):
+    timetable = Timetable(Shape(rate_per_s=rate, count=10**18))
+
+    assert timetable.due_many(first, 7, 100).tolist() == [timetable.due_ns(first + 7 * each) for each in range(100)]
+
+
+@quick
+@given(timetables, st.integers(1, 7), st.data())
+def test_a_block_of_own_requests_is_those_one_by_one(timetable, agents, data):
+    own = part(timetable, data.draw(st.integers(0, agents - 1)), agents)
+    first = data.draw(st.integers(0, timetable.planned))
+    own = own.restriped(Stripe(data.draw(st.integers(0, 2)), 3, first)).restriped(Stripe(0, 2, first + 20))
+    j = data.draw(st.integers(0, own.planned + 2))
+    count = data.draw(st.integers(0, 200))
+
+    due, numbers = own.due_block(j, count)
+
+    wanted = range(j, min(j + count, own.planned))
+    assert numbers.tolist() == [own.request(each) for each in wanted]
+    assert due.tolist() == [own.due_ns(each) for each in wanted]
+
+
+@quick
+@given(shapes, st.data())
+def test_a_timetable_that_is_cut_short_is_the_same_up_to_there(shape, data):
+    whole = Timetable(shape)
+    count = data.draw(st.integers(0, whole.planned + 5))
+
+    cut = Timetable(cut_short(shape, count))
+
+    assert dues(cut) == dues(whole)[:count]
 
 
 @quick
@@ -152,3 +203,61 @@ def test_a_count_wins_over_a_duration():
     timetable = Timetable(Shape(rate_per_s="100", count=50, duration_ns=60 * NS_PER_S))
 
     assert (timetable.planned, timetable.length_ns) == (50, NS_PER_S // 2)
+
+
+def test_a_count_ends_stages_just_after_the_last_request():
+    stages = (Stage("10", "10", NS_PER_S), Stage("10", "0", NS_PER_S))
+
+    assert Timetable(Shape(stages=stages, count=5)).length_ns == 400_000_001
+    assert Timetable(Shape(stages=stages, count=500)).length_ns == 2 * NS_PER_S
+
+
+def test_stages_begin_where_the_one_before_ends():
+    stages = (Stage("1", "2", 5), Stage("2", "2", 7), Stage("9", "0", 3))
+
+    assert stage_starts_ns(Shape(stages=stages)) == (5, 12)
+    assert stage_starts_ns(Shape(users=stages[1:])) == (7,)
+    assert stage_starts_ns(Shape(rate_per_s="1", count=1)) == ()
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (Stage("-1", "5", 1), "-1: expected 0, or from"),
+        (Stage("5", "1e10", 1), "1e10: expected 0, or from"),
+        (Stage("0", "1e-10", 1), "1e-10: expected 0, or from"),
+        (Stage("0", "fast", 1), '"fast": expected a decimal number'),
+        (Stage("1/0", "1", 1), '"1/0": expected a decimal number'),
+        (Stage("0", "1", -1), "a stage of -1 ns: expected 0 or more"),
+    ],
+)
+def test_a_stage_that_makes_no_sense_is_refused(stage, said):
+    with pytest.raises(ProtocolError, match=said):
+        _ = Timetable(Shape(stages=(stage,))).planned
+
+
+long_stages = (Stage("0", "3000", NS_PER_S), Stage("3000", "3000", NS_PER_S), Stage("3000", "17.5", 2 * NS_PER_S))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(rate_per_s="1234.567", count=6000),
+        Shape(rate_per_s="3e9", count=6000),
+        Shape(stages=long_stages),
+        Shape(stages=long_stages, arrival=Arrival.POISSON, seed=1),
+        Shape(stages=(Stage("1e9", "1e9", 6000),)),
+        Shape(stages=(Stage("1e9", "1e9", 6000),), arrival=Arrival.POISSON, seed=1),
+        Shape(rate_per_s="1e9", count=6000, arrival=Arrival.POISSON, seed=2),
+        Shape(rate_per_s="1234.567", duration_ns=5 * NS_PER_S, arrival=Arrival.POISSON, seed=3),
+    ],
+)
+def test_timetables_of_many_blocks_have_no_seams(shape):
+    timetable = Timetable(shape)
+    listed = timetable.due_many(0, 1, timetable.planned)
+    instants = sorted({max(0, due + off) for due in listed.tolist() for off in (-1, 0, 1)})
+
+    assert dues(timetable) == listed.tolist() == sorted(listed)
+    assert [timetable.due_count(instant) for instant in instants] == listed.searchsorted(instants, "right").tolist()
+    for step in (2, 1000, 1500, 3000):
+        assert timetable.due_many(3, step, len(listed[3::step])).tolist() == listed[3::step].tolist()
