@@ -1,11 +1,14 @@
 """Writes docs/reference/experiment.md from the schema of experiment.yaml, so that the two can't differ: `make docs`."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from controller.experiment.fields import Model
+from controller.experiment.http_fields import ConnectionFields, LoadFields, Parameters, RequestFields
 from controller.experiment.schema import json_schema
+from controller.experiment.spelling import words
 
 PAGE = Path(__file__).parent / "reference" / "experiment.md"
 Schema = Mapping[str, Any]
@@ -47,6 +50,36 @@ spec:
       - metric: http-checkout/error-rate
         limit: 0.1%
 ```
+
+A load that grows until the limits are no longer met, over endpoints in a mix, with rows of data:
+
+```yaml
+spec:
+- task: http
+  with:
+    mix: true
+    step: {from: 100, to: 400, by: 100, duration: 30s}
+    arrival: poisson
+    data:
+      rows: [{id: 7}, {id: 8}]
+    abortOn:
+    - {metric: http/error-rate, upper: 20%}
+    endpoints:
+      item:
+        url: http://127.0.0.1:8000/items/{{ row.id }}
+        weight: 9
+        checks:
+        - {jsonPath: $.status, equals: ok}
+      checkout:
+        url: http://127.0.0.1:8000/checkout
+        payloadStr: '{"item": {{ row.id }}, "order": "{{ uuid }}"}'
+- task: assess
+  with:
+    SLOs:
+      upper:
+      - {metric: http@400/latency-p99, limit: 80ms}
+      - {metric: http-checkout/error-rate, limit: 0.1%}
+```
 """
 
 
@@ -54,39 +87,79 @@ def page() -> str:
     """The page, as it should lie in docs/reference/."""
     schema = json_schema()
     parts: Schema = schema["$defs"]  # type: ignore[assignment]
-    endpoint = parts["EndpointSettings"]["properties"]
-    task = {name: field for name, field in parts["HttpSettings"]["properties"].items() if name not in endpoint}
+    endpoint, task = parts["EndpointSettings"]["properties"], parts["HttpSettings"]["properties"]
+    common = words(Parameters)
+
+    def part(heading: str, name: str) -> Iterator[str]:
+        return _section(heading, parts[name]["description"], parts[name]["properties"])
+
+    def topic(heading: str, text: str, of: type[Model]) -> Iterator[str]:
+        return _section(heading, text, {name: task[name] for name in words(of)})
+
     return "\n".join(
         [
             HEAD,
             *_section("## The document", "", schema["properties"]),
-            *_section("## metadata", parts["Metadata"]["description"], parts["Metadata"]["properties"]),
-            *_section("## Task http", parts["HttpTask"]["description"], parts["HttpTask"]["properties"]),
-            *_section("### Parameters of the http task and of its endpoints", _BOTH, endpoint),
-            *_section("### Parameters of the http task alone", "", task),
-            *_section("### Error range", parts["ErrorRange"]["description"], parts["ErrorRange"]["properties"]),
-            *_section("## Task assess", parts["AssessTask"]["description"], parts["AssessTask"]["properties"]),
+            *part("## metadata", "Metadata"),
+            *part("## Task http", "HttpTask"),
+            "### Parameters of the http task and of its endpoints",
+            "",
+            _BOTH,
+            "",
+            *topic("#### Requests", _doc(RequestFields), RequestFields),
+            *topic("#### Load", f"{_doc(LoadFields)}\n\n{_LOAD}", LoadFields),
+            *topic("#### Connections", _doc(ConnectionFields), ConnectionFields),
+            *_section("### Parameters of the http task alone", "", _without(task, common)),
+            *_section("### Parameters of an endpoint alone", "", _without(endpoint, common)),
+            *(line for name, heading in _HTTP_PARTS.items() for line in part(f"### {heading}", name)),
+            *part("## Task assess", "AssessTask"),
             *_section("### Parameters of the assess task", "", parts["AssessSettings"]["properties"]),
-            *_section("### SLOs", parts["Slos"]["description"], parts["Slos"]["properties"]),
-            *_section("### Limit", parts["Limit"]["description"], parts["Limit"]["properties"]),
-            *_section("### Rewards", parts["Rewards"]["description"], parts["Rewards"]["properties"]),
+            *(line for name, heading in _ASSESS_PARTS.items() for line in part(f"### {heading}", name)),
         ]
     )
 
 
-_BOTH = "An endpoint takes what it lacks from its task, field by field, and the task from the defaults."
+_BOTH = """\
+An endpoint takes what it lacks from its task, field by field, and the task from the defaults. A payload, and a rate, is
+one thing with several ways to give it: an endpoint's takes the place of the task's."""
+_LOAD = """\
+The load is one of: a `rate` (or `qps`) with a `duration` or `numRequests`; `stages`; `step`; `spike`. What needs open
+load, or closed load, is a mistake where no endpoint has it."""
+_HTTP_PARTS = {  # in the order of the page, with the headings
+    "ErrorRange": "Error range",
+    "CheckSettings": "Check",
+    "Data": "Data",
+    "Auth": "Auth",
+    "Basic": "Basic authentication",
+    "Bearer": "Bearer token",
+    "StageSettings": "Stage",
+    "Step": "Step",
+    "Spike": "Spike",
+    "Measure": "Measure",
+    "TlsSettings": "TLS",
+    "AbortOn": "Abort condition",
+}
+_ASSESS_PARTS = {"Slos": "SLOs", "Limit": "Limit", "Rewards": "Rewards"}
+_IN_LISTS = ("ErrorRange", "CheckSettings", "StageSettings", "AbortOn", "Limit")  # called by name, not "map"
 _PLACES = {  # where a part of the schema is described
     "Metadata": "[map](#metadata)",
     "HttpTask": "[http](#task-http)",
     "HttpSettings": "[map](#parameters-of-the-http-task-and-of-its-endpoints)",
     "EndpointSettings": "[endpoint](#parameters-of-the-http-task-and-of-its-endpoints)",
-    "ErrorRange": "[error range](#error-range)",
     "AssessTask": "[assess](#task-assess)",
     "AssessSettings": "[map](#parameters-of-the-assess-task)",
-    "Slos": "[map](#slos)",
-    "Limit": "[limit](#limit)",
-    "Rewards": "[map](#rewards)",
+} | {
+    name: f"[{heading.lower() if name in _IN_LISTS else 'map'}](#{heading.lower().replace(' ', '-')})"
+    for name, heading in (_HTTP_PARTS | _ASSESS_PARTS).items()
 }
+
+
+def _doc(model: type[Model]) -> str:
+    return " ".join((model.__doc__ or "").split())
+
+
+def _without(fields: Schema, names: Collection[str]) -> Schema:
+    return {name: field for name, field in fields.items() if name not in names}
 
 
 def _section(heading: str, text: str, fields: object) -> Iterator[str]:
@@ -119,10 +192,12 @@ def _type(field: Schema) -> str:
         if key in field:
             return " or ".join(map(_type, field[key]))
     if "enum" in field:
-        return " or ".join(map(_shown, field["enum"]))
+        return " or ".join(dict.fromkeys(_shown(str(word)) for word in field["enum"]))
     if "const" in field:
         return _shown(field["const"])
     kind = field.get("type")
+    if kind is None:
+        return "any value"
     if isinstance(kind, list):
         return " or ".join(_words({"type": one}) for one in kind)
     if kind == "array":

@@ -114,10 +114,9 @@ class HttpEndpoint(shape.Load):
         """The first part of its metrics' names."""
         return provider_of(self.name)
 
-    @property
-    def own_requests(self) -> int | None:
-        """How many measured requests are this endpoint's, about; None when that depends on the target."""
-        measured = self.measured_requests
+    def own_requests(self, stage: str = "") -> int | None:
+        """How many measured requests, of a stage or of all, are this endpoint's; None when the target decides."""
+        measured = self.measured_requests(stage)
         return None if measured is None else int(measured * self.share)
 
 

@@ -55,7 +55,7 @@ class RequestFields(f.Model):
         None,
         description="Whether `{{ … }}` in the URL's path and query, in header values and in the payload is filled in "
         "for each request: `row.<column>`, `number`, `uuid`, `timestamp`, `timestampMs`, `isoTime`, `random A B`, "
-        "`randomText N`. With data it is true.",
+        "`randomText N`; after each may follow `| json`, `| url` or `| base64`. With data it is true.",
         json_schema_extra={"default": False},
     )
     data: Data | None = Field(None, description="Rows of data for the template; request k has row k.")

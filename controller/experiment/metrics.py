@@ -21,6 +21,7 @@ PLAIN = (*COUNTS, "error-rate", "rate", *SIZES)  # those that are of no clock
 MAX_LIMIT = 10**15
 MAX_STEPS = 1000
 STAGE = "@"
+_LOAD = frozenset({"stages", "step", "spike", "rate", "qps", "duration", "numRequests"})  # an end to the task's stages
 _SPAN = re.compile(rf"({'|'.join(CLOCKS)})-(?:({'|'.join(STATISTICS)})|p([0-9]{{1,3}}(?:\.[0-9]{{0,9}})?))")
 _DIGITS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kKMGT]i?|)B")
@@ -102,7 +103,7 @@ def providers_of(settings: Mapping[str, object]) -> list[str]:
         return _with_stages("", shared)
     found = _with_stages("", shared) if settings.get("mix") is True else []
     for name, own in endpoints.items():
-        given = isinstance(own, Mapping) and any(key in own for key in ("stages", "step", "spike"))
+        given = isinstance(own, Mapping) and not _LOAD.isdisjoint(own)
         found += _with_stages(name, stage_names(own) if given else shared)
     return found
 

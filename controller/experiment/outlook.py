@@ -5,9 +5,10 @@ These are no mistakes: the experiment runs, and the result has findings where th
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 
 from controller.experiment.assess import AssessTask, Slo
 from controller.experiment.http import HttpEndpoint, HttpTask
@@ -16,6 +17,7 @@ from controller.experiment.spec import Experiment
 from controller.experiment.units import plain, span
 
 LEAST_SERVICE_MS = Decimal(1)
+ENDED_BY_TIMEOUT = ("latency", "service", "connect", "tls", "ttfb", "body")
 TINY = 1e-12
 
 
@@ -59,7 +61,16 @@ def _cautions(experiment: Experiment) -> Iterator[Caution]:
 
 
 def _measured(task: HttpTask) -> Mapping[str, HttpEndpoint]:
-    return {} if task.is_warmup else {endpoint.provider: endpoint for endpoint in task.resolved()}
+    """The endpoints by their metrics' provider, and for a mix what all of them are together."""
+    if task.is_warmup:
+        return {}
+    endpoints = task.resolved()
+    found = {endpoint.provider: endpoint for endpoint in endpoints}
+    if task.is_mix:
+        slowest_s = max(endpoint.timeout_s for endpoint in endpoints)
+        total = replace(endpoints[0], name="", share=Fraction(1), timeout_s=slowest_s)
+        found[total.provider] = total
+    return found
 
 
 def _of_endpoint(endpoint: HttpEndpoint, path: str) -> Iterator[Caution]:
@@ -68,24 +79,27 @@ def _of_endpoint(endpoint: HttpEndpoint, path: str) -> Iterator[Caution]:
             f"is ignored, because numRequests is given: {endpoint.num_requests} requests are sent. Give one of them"
         )
         yield Caution(f"{path}.duration", Code.DURATION_IGNORED, message)
-    if endpoint.rate_per_s is None:
+    rate_per_s = endpoint.peak_rate_per_s
+    if rate_per_s is None:
         return
-    carried_ms = 1000 * endpoint.connections / endpoint.rate_per_s
+    carried_ms = 1000 * endpoint.connections * endpoint.streams / rate_per_s
     if carried_ms < LEAST_SERVICE_MS:
         few = "1 connection" if endpoint.connections == 1 else f"{endpoint.connections} connections"
+        few += f" of {endpoint.streams} streams" if endpoint.streams > 1 else ""
+        may_grow = endpoint.connections > endpoint.ahead
         message = (
-            f"{few} can't carry {_counted(endpoint.rate_per_s)} requests/s to a target that takes longer than "
-            f"{plain(carried_ms.quantize(Decimal('0.0001')))} ms: give more connections"
+            f"{few} can't carry {_counted(rate_per_s)} requests/s to a target that takes longer than "
+            f"{plain(carried_ms.quantize(Decimal('0.0001')))} ms: {'raise it' if may_grow else 'give more connections'}"
         )
-        yield Caution(f"{path}.connections", Code.RATE_NEEDS_CONNECTIONS, message)
+        yield Caution(f"{path}.{'maxInFlight' if may_grow else 'connections'}", Code.RATE_NEEDS_CONNECTIONS, message)
 
 
 def _of_slos(task: AssessTask, path: str, loaded: Mapping[str, HttpEndpoint]) -> Iterator[Caution]:
     for slo in task.slos:
-        endpoint = loaded[slo.metric.provider]
+        endpoint = loaded[slo.metric.base]
         at = f"{path}.SLOs.{slo.side}[{slo.index}]"
         timeout_ms = Decimal(repr(endpoint.timeout_s)) * 1000
-        if slo.is_upper and slo.metric.unit is Unit.MSEC and slo.limit >= timeout_ms:
+        if slo.is_upper and slo.metric.clock in ENDED_BY_TIMEOUT and slo.limit >= timeout_ms:
             message = (
                 f"a limit of {plain(slo.limit)} ms on {slo.metric} can't fail by a slow answer, because requests time "
                 f"out after {span(endpoint.timeout_s)}: lower the limit, or raise timeout above it"
@@ -102,11 +116,15 @@ def _of_slos(task: AssessTask, path: str, loaded: Mapping[str, HttpEndpoint]) ->
 
 
 def _of_evidence(slo: Slo, confidence: float | None, at: str, endpoint: HttpEndpoint) -> Iterator[Caution]:
-    needed, planned = requests_needed(slo, confidence), endpoint.planned_requests
+    needed, planned = requests_needed(slo, confidence), endpoint.own_requests(slo.metric.stage)
+    has = "the plan has"
+    if slo.window_s and planned is not None:
+        most = math.ceil((endpoint.peak_rate_per_s or 0) * slo.window_s)
+        planned, has = min(planned, int(most * endpoint.share)), "a window has at most"
     if planned is None or planned >= needed:
         return
     sure = "" if confidence is None else f" with a confidence of {confidence}"
-    message = f"{slo.metric} needs {needed:,} requests to be decided{sure}, and the plan has {planned:,}: send more"
+    message = f"{slo.metric} needs {needed:,} requests to be decided{sure}, and {has} {planned:,}: send more"
     yield Caution(at, Code.THIN_EVIDENCE, message)
 
 
@@ -116,7 +134,7 @@ def requests_needed(slo: Slo, confidence: float | None) -> int:
     A percentile p needs 1/(1 - p) of them. With a confidence, it needs so many that the chance of not meeting one of
     the requests beyond it is small enough; so does an error rate.
     """
-    if not slo.is_upper:
+    if not slo.is_upper or slo.metric.clock in ("connect", "tls"):  # those count connections
         return 0
     beyond = Decimal(0)  # the share of requests that may lie beyond the limit
     if slo.metric.percentile is not None:

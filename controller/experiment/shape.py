@@ -128,16 +128,16 @@ class Load:
             return None
         return self._planned_before(length)
 
-    @property
-    def measured_requests(self) -> int | None:
-        """How many of them count, by `measure`."""
-        planned = self.planned_requests
-        if planned is None or (not self.measure_from_s and self.measure_to_s is None):
-            return planned
-        if not self.is_open:
-            return None
-        last = planned if self.measure_to_s is None else min(planned, self._planned_before(self.measure_to_s))
-        return last - min(last, self._planned_before(self.measure_from_s))
+    def measured_requests(self, stage: str = "") -> int | None:
+        """How many of them count, by `measure`, in a stage or in all; None when that depends on the target."""
+        planned, length = self.planned_requests, self.planned_length_s
+        if not self.is_open or planned is None or length is None:
+            return None if stage or self.measure_from_s or self.measure_to_s is not None else planned
+        first_s, last_s = self._span_of(stage) if stage else (0.0, length)
+        first_s = max(first_s, self.measure_from_s)
+        last_s = last_s if self.measure_to_s is None else min(last_s, self.measure_to_s)
+        before_last = planned if last_s >= length else min(planned, self._planned_before(last_s))
+        return max(0, before_last - self._planned_before(first_s))
 
     @property
     def peak_rate_per_s(self) -> Decimal | None:
@@ -152,6 +152,11 @@ class Load:
         if not self.is_open or self.rate_per_s is not None:
             return self.rate_per_s
         return next(rate for stage in self.stages for rate in (stage.begin, stage.end) if rate > 0)
+
+    def _span_of(self, stage: str) -> tuple[float, float]:
+        """When a stage begins and ends."""
+        at = [one.name for one in self.stages].index(stage)
+        return length_s(self.stages[:at]), length_s(self.stages[: at + 1])
 
     def _planned_before(self, instant_s: float) -> int:
         elapsed_s = Decimal(repr(instant_s))
