@@ -95,6 +95,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
     from agent.drivers.http1 import Http1Driver  # noqa: PLC0415
     from agent.duty import Tools  # noqa: PLC0415
+    from agent.outcome import Driver, Room  # noqa: PLC0415
     from agent.policy import ANY_TARGET, Policy, read_policy  # noqa: PLC0415
     from agent.service import Service  # noqa: PLC0415
     from agent.settings import Settings, set_up_log  # noqa: PLC0415
@@ -109,8 +110,10 @@ async def _serve(options: argparse.Namespace) -> None:
     if options.agent_id:
         settings = replace(settings, agent_id=options.agent_id)
 
-    def make_driver(targets: tuple[Target, ...], connections: int, user_agent: str) -> Http1Driver:
-        return Http1Driver(targets, connections, user_agent=user_agent, now_ns=time.perf_counter_ns, admit=policy.admit)
+    def make_driver(targets: tuple[Target, ...], home: int, room: Room, user_agent: str) -> Driver:
+        return Http1Driver(
+            targets, room, home=home, user_agent=user_agent, now_ns=time.perf_counter_ns, admit=policy.admit
+        )
 
     tools = Tools(make_driver=make_driver, make_waker=make_waker)
     try:

@@ -1,21 +1,26 @@
 """One run on this agent, from claim to release: prepare, make load segment by segment, ship what was measured."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
 
 from agent.load import Ended, Lease, Load
-from agent.outcome import Driver, Outcome
-from agent.record import Recorder
+from agent.outcome import Driver, Outcome, Room
+from agent.policy import peak_per_s
+from agent.pool import Pool, grouped
+from agent.record import PORTION, Recorder
 from agent.settings import Settings
 from agent.ship import Shipper
 from agent.wake import Waker
 from protocol import subjects
+from protocol.arrivals import NS_PER_S
 from protocol.bus import Bus
 from protocol.histogram import Histogram
 from protocol.messages import (
@@ -26,12 +31,11 @@ from protocol.messages import (
     Refused,
     Restripe,
     Segment,
-    SeriesKey,
     Shard,
     Start,
     Target,
 )
-from protocol.schedule import NS_PER_S, Shape, Stripe, Timetable
+from protocol.schedule import Shape, Stripe
 
 PULSE_S = 0.02
 CUT_GRACE_S = 0.01
@@ -44,7 +48,7 @@ _log = structlog.get_logger()
 class Tools:
     """What a duty works with; tests put their own in place of the machine's."""
 
-    make_driver: Callable[[tuple[Target, ...], int, str], Driver]
+    make_driver: Callable[[tuple[Target, ...], int, Room, str], Driver]
     make_waker: Callable[[Callable[[], None]], Waker]
     now_ns: Callable[[], int] = time.perf_counter_ns
     wall_ns: Callable[[], int] = time.time_ns
@@ -63,8 +67,9 @@ class Duty:
         self._bus = bus
         self._settings = settings
         self._tools = tools
-        self._driver: Driver | None = None
-        self._connected_to: tuple[tuple[Target, ...], int] | None = None
+        self._pools: tuple[Pool, ...] = ()
+        self._resolved: set[str] = set()  # "host address"
+        self._connected_to: tuple[tuple[Target, ...], Room] | None = None
         self._load: Load | None = None
         self._stopped = False
         self._running: asyncio.Task[None] | None = None
@@ -86,6 +91,8 @@ class Duty:
             await self._check_origins()
             errors = await self._initial_calls()
             await self._connect(0)
+            gc.collect()
+            gc.freeze()  # what is there now stays until the run is over: no collection need look at it again
         except PermissionError as error:
             return Refused(self._settings.agent_id, str(error))
         self._clock_offset_ns = clock_offset_ns
@@ -95,6 +102,7 @@ class Duty:
             clock_offset_ns=clock_offset_ns,
             clock_error_ns=clock_error_ns,
             initial_errors=tuple(errors),
+            resolved=tuple(sorted(self._resolved)),
         )
 
     def start(self, order: Start, tasks: asyncio.TaskGroup) -> str:
@@ -155,8 +163,7 @@ class Duty:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        if self._driver is not None:
-            await self._driver.close()
+        await self._disconnect()
 
     def _is_ahead(self) -> bool:
         return self._tools.now_ns() < self._start_ns
@@ -169,19 +176,19 @@ class Duty:
         self.assign = msgspec.structs.replace(self.assign, segments=tuple(segments))
 
     async def _with_body(self, target: Target) -> Target:
-        if not target.body_blob:
-            return target
-        body = await self._bus.get_blob(target.body_blob)
-        if body is None:
-            raise PermissionError(f"the payload {target.body_blob} of {target.url} is not in the object store")
-        return msgspec.structs.replace(target, body=body)
+        fetched = {}
+        for field_name, name in (("body", target.body_blob), ("rows", target.rows_blob)):
+            if name:
+                fetched[field_name] = await self._bus.get_blob(name)
+                if fetched[field_name] is None:
+                    raise PermissionError(f"the {field_name} {name} of {target.url} is not in the object store")
+        return msgspec.structs.replace(target, **fetched) if fetched else target
 
     def _check_ceilings(self) -> None:
         for segment in self.assign.segments:
             rate = None
             if segment.shape.is_open:
-                timetable = Timetable(segment.shape)
-                rate = timetable.planned / max(timetable.length_ns, 1) * NS_PER_S / segment.stripe.of
+                rate = peak_per_s(segment.shape) / segment.stripe.of
             objection = self._settings.policy.objection(rate, segment.connections)
             if objection:
                 raise PermissionError(objection)
@@ -189,19 +196,35 @@ class Duty:
     async def _check_origins(self) -> None:
         """Where this agent must not go is known before anything is sent, not when its segment comes."""
         for targets in dict.fromkeys(segment.targets for segment in self.assign.segments):
-            await self._tools.make_driver(targets, 1, self.assign.user_agent).resolve()
+            for group in grouped(targets):
+                driver = self._tools.make_driver(targets, group[0], Room(1, 1), self.assign.user_agent)
+                await driver.resolve()
+                host = urlsplit(targets[group[0]].url).hostname
+                self._resolved.update(f"{host} {address}" for address in driver.addresses)
 
     async def _connect(self, index: int) -> None:
-        """Have connections to a segment's origin: those of the segment before, where it is the same."""
+        """Have connections to a segment's origins: those of the segment before, where they are the same."""
         segment = self.assign.segments[index]
-        connected_to = (segment.targets, segment.connections)
-        if self._driver is not None and self._connected_to == connected_to:
+        ahead = segment.connections if segment.ahead is None else segment.ahead
+        room = Room(segment.connections, ahead, segment.streams)
+        if self._pools and self._connected_to == (segment.targets, room):
             return
-        if self._driver is not None:
-            await self._driver.close()
-        self._driver = self._tools.make_driver(segment.targets, segment.connections, self.assign.user_agent)
-        self._connected_to = connected_to
-        await self._driver.open()
+        await self._disconnect()
+        self._pools = tuple(
+            Pool(
+                self._tools.make_driver(segment.targets, group[0], room, self.assign.user_agent),
+                frozenset(group),
+            )
+            for group in grouped(segment.targets)
+        )
+        self._connected_to = (segment.targets, room)
+        for pool in self._pools:
+            await pool.driver.open()
+
+    async def _disconnect(self) -> None:
+        pools, self._pools = self._pools, ()
+        for pool in pools:
+            await pool.driver.close()
 
     async def _initial_calls(self) -> list[str]:
         """What went wrong in one call on each connection, of the segments that ask for them."""
@@ -223,10 +246,11 @@ class Duty:
                 if outcome.status not in is_fine:
                     errors.append(f"{outcome.error or 'status'} {outcome.status or outcome.text}".strip())
 
+        calls = segment.connections if segment.ahead is None else segment.ahead
         once = msgspec.structs.replace(
-            segment, shape=Shape(count=segment.connections), count=segment.connections, stripe=Stripe(0, 1)
+            segment, shape=Shape(count=calls), count=calls, stripe=Stripe(0, 1), phases_ns=(), streams=1
         )
-        recorder = Watching(SeriesKey(), ())
+        recorder = Watching(-1, segment.targets, is_open=False)
         load = self._load_of(once, recorder)
         load.begin(self._tools.now_ns())
         try:
@@ -240,8 +264,13 @@ class Duty:
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
         await self._connect_to_allowed(index)
-        assert self._driver is not None
-        recorder = Recorder(SeriesKey(segment=index), segment.targets[0].limits_ns, agent=self._settings.agent_id)
+        recorder = Recorder(
+            index,
+            segment.targets,
+            segment.phases_ns,
+            agent=self._settings.agent_id,
+            is_open=segment.shape.is_open,
+        )
         load = self._load_of(segment, recorder)
         self._recorder, self._load = recorder, load
         load.begin(self._start_ns)
@@ -255,6 +284,7 @@ class Duty:
         load.watch()
         await load.close_account()
         await self._cut(course, second, FOREVER_NS)
+        course.recorder.ticks = course.recorder.ticks[:0]
         await self._sign_off(course)
         if index + 1 < len(self.assign.segments):  # now, so that a slow origin does not eat into the next start
             self._connecting = asyncio.create_task(self._connect_to_allowed(index + 1), name="connect ahead")
@@ -275,14 +305,14 @@ class Duty:
                     break
                 await self._cut(course, second, (second + 1) * NS_PER_S)
                 second = max(second + 1, (self._tools.now_ns() - self._start_ns) // NS_PER_S)
+                course.until_ns = (second + 1) * NS_PER_S
             pulse.cancel()
         return second
 
     def _load_of(self, segment: Segment, recorder: Recorder) -> Load:
-        assert self._driver is not None
         return Load(
             segment,
-            self._driver,
+            self._pools,
             recorder,
             self.lease,
             now_ns=self._tools.now_ns,
@@ -300,6 +330,8 @@ class Duty:
         """Ship what was done up to an instant."""
         targets = self.assign.segments[course.index].targets
         course.load.sweep(2 * max(target.timeout_ns for target in targets) + NS_PER_S)
+        while course.recorder.count(until_ns):  # noqa: ASYNC110 in portions, so that load goes on
+            await asyncio.sleep(0)
         cpu_ns = self._tools.cpu_ns()
         machine = Machine(
             cpu_ns=cpu_ns - course.cpu_ns,
@@ -318,7 +350,7 @@ class Duty:
             seq=-1,
             segment=course.index,
             second=second,
-            series=(course.recorder.cut(until_ns),),
+            series=course.recorder.cut(until_ns),
             machine=machine,
         )
         await self.shipper.put(shard)
@@ -330,6 +362,9 @@ class Duty:
             await asyncio.sleep(PULSE_S)
             course.delays.record(self._tools.now_ns() - expected)
             course.load.watch()
+            recorder = course.recorder
+            while recorder.uncounted >= PORTION and recorder.count(course.until_ns):  # noqa: ASYNC110 see _cut
+                await asyncio.sleep(0)
 
     async def _sign_off(self, course: "_Course") -> None:
         load, recorder = course.load, course.recorder
@@ -343,7 +378,7 @@ class Duty:
                 last_seq=-1,
                 ended=load.ended,
                 elapsed_ns=load.elapsed_ns,
-                series=(recorder.total.series(),),
+                series=tuple(tally.series() for _key, tally in sorted(recorder.totals.items())),
                 machine=Machine(
                     cpu_ns=self._tools.cpu_ns() - course.began_cpu_ns,
                     wall_ns=load.elapsed_ns,
@@ -363,6 +398,7 @@ class _Course:
     recorder: Recorder
     load: Load
     cpu_ns: int
+    until_ns: int = NS_PER_S  # the end of the second under way
     delays: Histogram = field(default_factory=Histogram)
     all_delays: Histogram = field(default_factory=Histogram)
 

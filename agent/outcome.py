@@ -6,7 +6,7 @@ calls either from inside `start`. Another driver, or a compiled one, fits behind
 agent's monotonic clock, in ns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -103,16 +103,26 @@ class Room:
 class Driver(Protocol):
     """Bytes on sockets, for the targets of one origin.
 
-    `good` may stand for `done` where a request went well and took, from planned to done, no more than `slow_ns`: what is
-    slower, and every error, is told in full. `connected` grows by each connection made; whoever reads it empties it.
+    `good` may stand for `done` where a request went well and took, from planned to done, no more than its target's
+    `slow_ns`: what is slower, and every error, is told in full. `connected` grows by each connection made; whoever reads
+    it empties it. `most_open` is the most connections that were open at once.
     """
 
     done: Done
     good: Good
-    slow_ns: int
-    reconnects: int
+    slow_ns: Sequence[int]
+    most_open: int
     connected: list[Connected]
-    addresses: list[str]  # that the origin's name has
+
+    @property
+    def reconnects(self) -> int:
+        """Connections that took the place of others."""
+        ...
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """The addresses that the origin's name has."""
+        ...
 
     async def resolve(self) -> None:
         """Finds where the origin is; `PermissionError` if that must not be loaded. Connects to nothing."""

@@ -2,11 +2,13 @@
 
 import tomllib
 from dataclasses import dataclass
+from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from math import inf
 from pathlib import Path
 
 from agent.errors import AgentError
+from protocol.schedule import Shape
 
 Network = IPv4Network | IPv6Network
 _PRIVATE = ("127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -38,6 +40,13 @@ class Policy:
         if self.max_connections is not None and connections > self.max_connections:
             return f"{connections} connections were asked for: {self.source} allows {self.max_connections}"
         return ""
+
+
+def peak_per_s(shape: Shape) -> float:
+    """The highest rate of an open load."""
+    if shape.stages:
+        return max(float(end) for stage in shape.stages for end in (stage.begin, stage.end))
+    return float(Fraction(shape.rate_per_s or 0))
 
 
 ANY_TARGET = Policy(networks=None, source="no policy")

@@ -11,6 +11,7 @@ from agent.duty import Duty, Tools
 from agent.load import Ended
 from agent.settings import Settings
 from protocol import subjects
+from protocol.arrivals import NS_PER_S
 from protocol.bus import Bus
 from protocol.codec import decode_to_agent, encode
 from protocol.errors import BusError, ProtocolError
@@ -29,7 +30,6 @@ from protocol.messages import (
     Stop,
     Welcome,
 )
-from protocol.schedule import NS_PER_S
 
 HELLO_S = 1.0
 EAGER_HELLO_S = 0.02  # until the first answer: whoever started this agent waits for it

@@ -14,10 +14,34 @@ from controller.events import (
 from controller.experiment.result import Account
 from controller.measure import Measured
 from controller.merge import Merge
-from controller.plan import Plan
+from controller.plan import LoadSegment, Plan
+from protocol.arrivals import NS_PER_S
 from protocol.messages import Clock, Fate, Ready, SeriesKey
-from protocol.schedule import NS_PER_S, Part, share
+from protocol.schedule import Part, share
 from protocol.series import Tally
+from protocol.spread import spread
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A part of a segment: some of its targets, in some of its phases. None for all of them."""
+
+    targets: frozenset[int] | None = None
+    phases: frozenset[int] | None = None
+
+    def holds(self, key: SeriesKey) -> bool:
+        """Whether what was measured under this key belongs to it."""
+        return (self.targets is None or key.target in self.targets) and (
+            self.phases is None or key.stage in self.phases
+        )
+
+    def is_all_of(self, load: LoadSegment) -> bool:
+        """Whether it is the whole segment."""
+        has_all = self.targets is None or len(self.targets) == len(load.targets)
+        return has_all and (self.phases is None or len(self.phases) == max(1, len(load.phases)))
+
+
+_ALL = Selection()
 
 
 @dataclass
@@ -37,22 +61,47 @@ class Conducted:
     parts: dict[tuple[int, str], Part] = field(default_factory=dict)
     started_s: dict[int, float] = field(default_factory=dict)  # monotonic, by segment
     stopped_s: float | None = None
+    aborted: str = ""  # by abortOn, and why
     started_at_ns: int = 0  # wall clock
     begun_at_ns: int = 0
 
 
-def measured(conducted: Conducted, segment: int) -> Measured:
-    """The merged counts of a segment's target over all agents."""
+def measured(conducted: Conducted, segment: int, part: Selection, elapsed_s: float = 0.0) -> Measured:
+    """The merged counts of a part of a segment over all agents. All targets of a mix have the same limits."""
     total = Tally(SeriesKey(segment=segment))
     for agent in conducted.agents:
-        total.add(_tally(conducted, segment, agent).series())
+        total.add(_tally(conducted, segment, agent, part).series())
     load = conducted.plan.segments[segment]
-    return Measured(total, load.shape.is_open, account(conducted, segment).unaccounted, load.target.limits_ns)
+    unaccounted = account(conducted, segment, part).unaccounted
+    return Measured(total, load.shape.is_open, unaccounted, load.targets[0].limits_ns, elapsed_s)
 
 
-def account(conducted: Conducted, segment: int) -> Account:
-    """Where a segment's requests went, over all agents."""
-    return added(agent_account(conducted, segment, agent) for agent in conducted.agents)
+def running(conducted: Conducted, segment: int, now_s: float) -> dict[str, Measured]:
+    """What the shards of a segment under way say so far, by provider, for `abortOn`."""
+    load = conducted.plan.segments[segment]
+    elapsed_s = max(0.0, now_s - conducted.started_s.get(segment, now_s))
+    found = {}
+    for provider, part in selections(load).items():
+        tally = conducted.merge.live(segment, part.holds)
+        found[provider] = Measured(tally, load.shape.is_open, 0, load.targets[0].limits_ns, elapsed_s)
+    return found
+
+
+def selections(load: LoadSegment) -> dict[str, Selection]:
+    """Whose metrics a segment gives: each target's, a mix's total, and each of those by stage."""
+    targets = {provider: frozenset({index}) for index, provider in enumerate(load.providers)}
+    if load.total:
+        targets[load.total] = frozenset(range(len(load.targets)))
+    found = {provider: Selection(of, load.measured_phases) for provider, of in targets.items()}
+    for provider, of in targets.items():
+        for stage, phases in load.stages.items():
+            found[f"{provider}@{stage}"] = Selection(of, phases)
+    return found
+
+
+def account(conducted: Conducted, segment: int, part: Selection | None = None) -> Account:
+    """Where a segment's requests went, or those of a part of it, over all agents."""
+    return added(agent_account(conducted, segment, agent, part) for agent in conducted.agents)
 
 
 def added(accounts: Iterable[Account]) -> Account:
@@ -70,15 +119,15 @@ def added(accounts: Iterable[Account]) -> Account:
     )
 
 
-def agent_account(conducted: Conducted, segment: int, agent: str) -> Account:
-    """Where one agent's part of a segment went."""
-    tally = _tally(conducted, segment, agent)
+def agent_account(conducted: Conducted, segment: int, agent: str, part: Selection | None = None) -> Account:
+    """Where one agent's part of a segment went, or of a part of that."""
+    tally = _tally(conducted, segment, agent, part)
+    expected = planned_of(conducted, segment, agent, part)
     if segment not in conducted.started_s:
-        planned = planned_of(conducted, segment, agent) or 0
+        planned = expected or 0
         return Account(planned=planned, withdrawn=planned)
     if agent in conducted.lost or conducted.merge.manifest(agent, segment) is None:
-        return _account_of_lost(conducted, segment, agent, tally)
-    expected = planned_of(conducted, segment, agent)
+        return _account_of_lost(conducted, segment, agent, tally, part)
     closes = (
         tally.planned == (tally.tried if expected is None else expected)
         and tally.planned == tally.tried + tally.unsent + tally.withdrawn
@@ -97,27 +146,45 @@ def agent_account(conducted: Conducted, segment: int, agent: str) -> Account:
     )
 
 
-def planned_of(conducted: Conducted, segment: int, agent: str) -> int | None:
+def planned_of(conducted: Conducted, segment: int, agent: str, part: Selection | None = None) -> int | None:
     """An agent's requests by the controller's own plan; None where the answers decide."""
     load = conducted.plan.segments[segment]
     if load.shape.is_open:
-        return conducted.parts[segment, agent].planned
-    if load.shape.count is None:
+        own = conducted.parts[segment, agent]
+        return own.planned if part is None else _due(conducted, segment, agent, own.planned, part)
+    if load.shape.count is None or (part is not None and not part.is_all_of(load)):
         return None
     return share(load.shape.count, conducted.agents.index(agent), len(conducted.agents))
 
 
-def _account_of_lost(conducted: Conducted, segment: int, agent: str, tally: Tally) -> Account:
-    """What a lost agent stored is counted; what else it may have sent before the boundary is unaccounted."""
-    planned = planned_of(conducted, segment, agent)
+def _due(conducted: Conducted, segment: int, agent: str, until: int, part: Selection) -> int:
+    """Of an agent's first `until` requests in open load, those of a part."""
+    load = conducted.plan.segments[segment]
+    own = conducted.parts[segment, agent]
+    found = spread(own, load.weights, load.shape.seed, load.phases_ns, 0, until)
+    keys = {place: SeriesKey(stage=place[0], target=place[1]) for place in found}
+    return sum(count for place, count in found.items() if part.holds(keys[place]))
+
+
+def _account_of_lost(conducted: Conducted, segment: int, agent: str, tally: Tally, part: Selection | None) -> Account:
+    """What a lost agent stored is counted; what else it may have sent before the boundary is unaccounted.
+
+    Of closed load nobody knows whose those would have been: each part may have had all of them.
+    """
+    planned = planned_of(conducted, segment, agent, part)
     known = tally.tried + tally.unsent
-    if planned is None:
-        due = known + _most_untold(conducted, segment, agent, tally)
-        planned = due
-    elif conducted.plan.segments[segment].shape.is_open:
+    if conducted.plan.segments[segment].shape.is_open:
         due = conducted.parts[segment, agent].due_count(_boundary_ns(conducted, segment, agent))
-    else:
+        due = due if part is None else _due(conducted, segment, agent, due, part)
+    elif planned is not None:
         due = planned
+    else:
+        whole = _tally(conducted, segment, agent, None)
+        limit = planned_of(conducted, segment, agent)
+        told = whole.tried + whole.unsent
+        untold = _most_untold(conducted, segment, agent, whole) if limit is None else max(0, limit - told)
+        due = planned = known + untold
+    assert planned is not None
     unaccounted = max(0, due - known)
     return Account(
         planned=planned,
@@ -160,8 +227,10 @@ def _most_untold(conducted: Conducted, segment: int, agent: str, tally: Tally) -
     return connections + int(2 * rate * max(0.0, min(until_s, 3600.0) - told_s))
 
 
-def _tally(conducted: Conducted, segment: int, agent: str) -> Tally:
-    return conducted.merge.tally(agent, segment, trust_manifest=agent not in conducted.lost)
+def _tally(conducted: Conducted, segment: int, agent: str, part: Selection | None) -> Tally:
+    trust_manifest = agent not in conducted.lost
+    keys = part.holds if part is not None else _ALL.holds
+    return conducted.merge.tally(agent, segment, trust_manifest=trust_manifest, keys=keys)
 
 
 def _histogrammed(tally: Tally, *fates: Fate) -> int:

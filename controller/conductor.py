@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from controller.account import Conducted
+from controller.abort import violated
+from controller.account import Conducted, running
 from controller.events import (
     AgentAlive,
     AgentReady,
@@ -31,6 +32,7 @@ from controller.events import (
     Terms,
     Tick,
 )
+from controller.experiment.abort import AbortOn
 from controller.merge import Merge
 from controller.plan import Plan
 from controller.run import RESTRIPE_LEAD_S, Run
@@ -55,7 +57,7 @@ from protocol.messages import (
     ToAgent,
     ToController,
 )
-from protocol.schedule import Part, Shape, Stripe, Timetable
+from protocol.schedule import Part, Stripe, Timetable, cut_short
 
 TICK_S = 0.05
 FROZEN_S = 1.0
@@ -63,6 +65,7 @@ ASSIGN_S = 25.0
 ORDER_S = 2.0
 TRY_S = 1.0  # an agent answers at once, but for an assignment, which it has to prepare
 CHECKPOINT_S = 10.0
+LOOK_S = 0.25
 RELEASE_S = 2.0
 LOST_S = 0.3  # a lost agent is told as well, in case it lives, but nobody waits for it
 _log = structlog.get_logger()
@@ -79,6 +82,8 @@ class Order:
     agents: tuple[str, ...]
     terms: Terms
     user_agent: str
+    abort_on: tuple[AbortOn, ...] = ()
+    whole_seconds: frozenset[int] = frozenset()  # the segments of which SLOs have windows
 
 
 class Conductor:
@@ -95,7 +100,7 @@ class Conductor:
         self.conducted = Conducted(
             order.plan,
             order.agents,
-            Merge(),
+            Merge(order.whole_seconds),
             on_loss=order.terms.on_loss,
             lease_s=order.terms.lease_s,
             begun_at_ns=wall_ns(),
@@ -129,6 +134,8 @@ class Conductor:
             async with self._bus.serve(heartbeats, self._renew), self._tasks:
                 self._spawn(self._read_shards(), "read shards")
                 self._spawn(self._save_checkpoints(), "checkpoint")
+                if order.abort_on:
+                    self._spawn(self._watch_limits(), "abortOn")
                 self._events.put_nowait(Begin())
                 await self._follow()
                 for task in tuple(self._spawned):
@@ -262,7 +269,7 @@ class Conductor:
             if self.conducted.parts[key].timetable.planned <= first:
                 continue  # lost before, and its part was given to others then
             kept = tuple(stripe for stripe in self.conducted.parts[key].stripes if stripe.first < first)
-            nothing = Timetable(_cut_short(timetable, first))
+            nothing = Timetable(cut_short(shape, first))
             self.conducted.parts[key] = Part(nothing, kept)
         for index, agent in enumerate(command.agents):
             stripe = Stripe(index, len(command.agents), first)
@@ -328,6 +335,22 @@ class Conductor:
         tried = sum(series.ok + series.errors for series in manifest.series)
         await self._events.put(SignedOff(agent, segment, manifest.epoch, manifest.ended, tried, missing))
 
+    async def _watch_limits(self) -> None:
+        """End the run once what was measured so far violates a limit of `abortOn`."""
+        read = -1
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if read == self._sequence or self.run.phase is not Phase.RUNNING:
+                continue
+            read = self._sequence
+            measured = running(self.conducted, self.run.segment, self._now_s())
+            why = violated(self._order.abort_on, measured)
+            if why:
+                self._log.error("run_aborted", why=why)
+                self.conducted.aborted = why
+                await self._events.put(StopAsked(why, is_abort=True))
+                return
+
     async def _save_checkpoints(self) -> None:
         """What a controller that takes over reads first; gone when the run is over."""
         name = subjects.checkpoint_blob(self._order.namespace, self._order.run_id)
@@ -349,6 +372,3 @@ class Conductor:
         await asyncio.gather(*(self._tell(agent, message, wait_s) for agent, wait_s in patience_s.items()))
 
 
-def _cut_short(timetable: Timetable, count: int) -> Shape:
-    """The same shape, ending before a request."""
-    return Shape(rate_per_s=timetable.shape.rate_per_s, count=count)

@@ -18,6 +18,7 @@ class RunEnded(StrEnum):
 
     COMPLETE = "complete"
     MAX_DURATION = "max-duration"
+    ABORTED = "aborted"
     INTERRUPTED = "interrupted"
     AGENT_LOST = "agent-lost"
     FAILED = "failed"
@@ -87,9 +88,10 @@ class BusBack:
 
 @dataclass(frozen=True)
 class StopAsked:
-    """Somebody wants the run to end now."""
+    """Somebody wants the run to end now, or what was measured so far ends it."""
 
     why: str = "interrupted"
+    is_abort: bool = False
 
 
 @dataclass(frozen=True)

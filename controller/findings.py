@@ -3,6 +3,7 @@
 A finding explains; only `assess` decides.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
 from controller.experiment.result import AgentResult, Finding, RunResult, SegmentResult, Severity, TargetResult
@@ -12,12 +13,18 @@ MANY_ERRORS = 0.01
 MOSTLY = 0.5
 IN_TIME = 0.99
 BAD_SECONDS = 0.01
+BUSY = 0.9
+NEARLY = 0.9
+LEAST_WAIT_MS = 1.0
+STEADY = 2.0
 LOOP_DELAY_MS = 10.0
 LOOP_DELAY_SHARE = 0.05
 
 
 def of_run(run: RunResult, tightest_ms: dict[str, float]) -> Iterator[Finding]:
     """The findings of one run; `tightest_ms` is the tightest latency limit of each provider."""
+    if run.why:
+        yield _finding("aborted", Severity.ERROR, f"the run was ended early, by {run.why}")
     if run.interrupted:
         yield _finding("interrupted", Severity.ERROR, "the run was interrupted: the results are partial")
     if not run.account.closes:
@@ -53,7 +60,7 @@ def load_not_made(segment: SegmentResult, agents: Sequence[AgentResult], tightes
     """
     if segment.load == "closed":
         return _late_loop(agents, tightest_ms)
-    for target in segment.targets:
+    for target in (segment.total,) if segment.total else segment.targets:
         seconds = list(zip(target.series.planned, target.series.started, strict=False))
         due = [(planned, started) for planned, started in seconds if planned]
         bad = [1 for planned, started in due if started < IN_TIME * planned]
@@ -61,7 +68,11 @@ def load_not_made(segment: SegmentResult, agents: Sequence[AgentResult], tightes
             planned, started = sum(one for one, _ in due), sum(one for _, one in due)
             lost = [agent.agent for agent in agents if agent.state == "lost"]
             would_do = max(len(agents) + 1, -(-len(agents) * planned // max(started, 1)))
-            advice = f"{', '.join(lost)} was lost" if lost else f"{would_do} agents, or more cores, would do"
+            advice = (
+                f"{', '.join(lost)} was lost"
+                if lost
+                else f"{_strain(agents)}{would_do} agents, or more cores, would do"
+            )
             return (
                 f"in {len(bad)} of {len(due)} seconds the agents began less than 99 % of the plan in time "
                 f"({started:,} of {planned:,} requests{_named(target)}): {advice}"
@@ -73,6 +84,18 @@ def load_not_made(segment: SegmentResult, agents: Sequence[AgentResult], tightes
                 f"raise their limits (ulimit -n, ip_local_port_range), or use {len(agents) + 1} agents"
             )
     return ""
+
+
+def _strain(agents: Sequence[AgentResult]) -> str:
+    """What the agents' own figures say about it: these explain, and decide nothing."""
+    signs = []
+    busiest = max((agent.cpu_share or 0.0 for agent in agents), default=0.0)
+    if busiest > BUSY:
+        signs.append(f"an agent's CPU was {busiest:.0%} busy")
+    throttled_ms = sum(agent.throttled_ms for agent in agents)
+    if throttled_ms:
+        signs.append(f"the CPU quota held agents up for {throttled_ms:.0f} ms")
+    return f"{' and '.join(signs)}; " if signs else ""
 
 
 def _late_loop(agents: Sequence[AgentResult], tightest_ms: float | None) -> str:
@@ -96,6 +119,25 @@ def _of_agent(agent: AgentResult) -> Iterator[Finding]:
             Severity.WARNING,
             f"{agent.shards_missing} shards of {agent.agent} are missing: the charts have gaps, the totals do not",
         )
+    if agent.throttled:
+        yield _finding(
+            "throttled",
+            Severity.WARNING,
+            f"the CPU quota of {agent.agent}'s container held it up {agent.throttled} times, for "
+            f"{agent.throttled_ms:.0f} ms in all: give it more CPU, or use more agents",
+        )
+    if agent.files_limit and agent.files > NEARLY * agent.files_limit:
+        yield _finding(
+            "few-files",
+            Severity.WARNING,
+            f"{agent.agent} had {agent.files} of {agent.files_limit} descriptors open: raise its limit (ulimit -n)",
+        )
+    if agent.ports_limit and agent.ports > NEARLY * agent.ports_limit:
+        yield _finding(
+            "few-ports",
+            Severity.WARNING,
+            f"{agent.agent} used {agent.ports} of {agent.ports_limit} local ports: widen ip_local_port_range",
+        )
     if agent.pacer == "timer":
         yield _finding(
             "coarse-pacer", Severity.WARNING, f"{agent.agent} paces by the event loop's timer, in steps of 1 ms"
@@ -112,12 +154,57 @@ def _of_segment(
             f"{segment.name}: no rate was given, so latency is service time and the rate is what {segment.connections} "
             "connections reached: a target that stalls slows the load down with it",
         )
+    limited = connection_limited(segment)
+    if limited:
+        yield _finding("connection-limited", Severity.WARNING, limited)
     for target in segment.targets:
         not_made = load_not_made(segment, agents, tightest_ms.get(target.provider))
         if not_made:
             code = "loop-delay" if segment.load == "closed" else "load-not-made"
             yield _finding(code, Severity.WARNING, not_made, target)
         yield from _of_target(segment, target)
+        if target.addresses > segment.connections:
+            yield _finding(
+                "few-connections",
+                Severity.WARNING,
+                f"{_name(target)}: its host has {target.addresses} addresses, and {segment.connections} connections "
+                f"reach no more than {segment.connections} of them: give at least {target.addresses}",
+                target,
+            )
+
+
+def connection_limited(segment: SegmentResult) -> str:
+    """A sentence if requests waited for a connection while answers came as fast as ever: the cap was the experiment's.
+
+    The number needed is Little's law with the service time that 99 % of the requests did not exceed.
+    """
+    whole = segment.total or next(iter(segment.targets), None)
+    if segment.load == "closed" or whole is None or segment.connections_open < segment.connections:
+        return ""
+    wait, service = whole.clocks.wait, whole.clocks.service
+    if not wait.count or not service.count:
+        return ""
+    waited_ms, served_ms = wait.percentiles.get("99", 0.0), service.percentiles.get("50", 0.0)
+    if waited_ms < max(LEAST_WAIT_MS, served_ms / 10) or not _is_steady(whole):
+        return ""
+    rate = max(whole.series.planned, default=0) / whole.series.interval_s or segment.rate_per_s or 0.0
+    at_once = math.ceil(rate * service.percentiles.get("99", served_ms) / 1e3)
+    needed = max(segment.connections + 1, math.ceil(at_once / segment.streams))
+    return (
+        f"{segment.name}: 1 % of the requests waited {waited_ms:.1f} ms or more for one of {segment.connections} "
+        f"connections, while the service took no longer than before: {needed} would carry the load "
+        "(connections, or maxInFlight)"
+    )
+
+
+def _is_steady(target: TargetResult) -> bool:
+    """Whether answers took about as long at the end as at the beginning."""
+    seconds = [service for service in target.series.service_p50 if service is not None]
+    third = len(seconds) // 3
+    if not third:
+        return True
+    early, late = sorted(seconds[:third])[third // 2], sorted(seconds[-third:])[third // 2]
+    return late <= STEADY * early
 
 
 def _of_target(segment: SegmentResult, target: TargetResult) -> Iterator[Finding]:

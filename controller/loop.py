@@ -13,7 +13,7 @@ from controller.assess import Soundness, thin_evidence, verdict, with_load_not_m
 from controller.errors import CouldNotRunError
 from controller.experiment.assess import AssessTask, Slo
 from controller.experiment.http import HttpEndpoint, HttpTask
-from controller.experiment.metrics import Unit
+from controller.experiment.metrics import MetricName, Unit
 from controller.experiment.outlook import outlook
 from controller.experiment.result import (
     Environment,
@@ -30,12 +30,14 @@ from controller.experiment.spec import Experiment
 from controller.measure import Measured
 from controller.tasks import assess as assess_task
 from controller.tasks import http as http_task
+from controller.tasks.payloads import Material
+from controller.windows import BySecond
 from protocol import __version__
 from protocol.errors import BusError
 
 _log = structlog.get_logger()
 Save = Callable[[Result], None]
-Payloads = Mapping[int, Mapping[str, bytes]]
+Materials = Mapping[int, Mapping[str, Material]]
 
 
 @dataclass
@@ -43,6 +45,8 @@ class _Pass:
     """What the tasks of one pass have brought in so far."""
 
     facts: dict[str, Measured] = field(default_factory=dict)
+    seconds: dict[str, BySecond] = field(default_factory=dict)
+    aborted: list[SLOJudgement] = field(default_factory=list)
     endpoints: dict[str, HttpEndpoint] = field(default_factory=dict)
     runs: list[RunResult] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -56,7 +60,7 @@ def fresh_result() -> Result:
     return Result(start_time=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
-async def run(experiment: Experiment, payloads: Payloads, site: http_task.Site, save: Save) -> Result:
+async def run(experiment: Experiment, material: Materials, site: http_task.Site, save: Save) -> Result:
     """The result of one pass; a task that fails ends it, and the result says why."""
     so_far = _Pass(findings=[findings.of_code(one.code, str(one)) for one in outlook(experiment)])
     result = fresh_result().model_copy(update={"num_loops": 1, "environment": _environment(site)})
@@ -66,7 +70,7 @@ async def run(experiment: Experiment, payloads: Payloads, site: http_task.Site, 
             break
         _log.info("task_started", task=number, name=task.task)
         try:
-            why = await _run_task(number, task, experiment, payloads, site, so_far)
+            why = await _run_task(number, task, experiment, material, site, so_far)
         except (CouldNotRunError, BusError) as error:
             why = str(error)
         if why:
@@ -88,29 +92,47 @@ async def _run_task(
     number: int,
     task: HttpTask | AssessTask,
     experiment: Experiment,
-    payloads: Payloads,
+    material: Materials,
     site: http_task.Site,
     so_far: _Pass,
 ) -> str:
     """Why the task failed; empty if it did not."""
     if isinstance(task, AssessTask):
         assert so_far.insights is not None, "an assess task follows one that measures"
-        so_far.insights, judgements = assess_task.run(task, so_far.insights, so_far.facts)
+        so_far.insights, judgements = assess_task.run(task, so_far.insights, so_far.facts, so_far.seconds)
         so_far.judged += zip(task.slos, judgements, strict=True)
         so_far.thin += _thin(task, judgements, so_far)
         # What was measured is now known better than what could be foreseen.
         so_far.findings = [one for one in so_far.findings if one.code != "thin-evidence"]
         return ""
-    harvest = await http_task.run(number, task, experiment.slos, payloads[number], site)
+    judging = http_task.Judging(experiment.slos, _confidence(experiment))
+    harvest = await http_task.run(number, task, judging, material[number], site)
     so_far.runs.append(harvest.run)
     so_far.findings += harvest.findings
     if harvest.why:
         return harvest.why
     if not task.is_warmup:
         so_far.facts |= harvest.facts
+        so_far.seconds |= harvest.seconds
         so_far.endpoints |= harvest.endpoints
-        so_far.insights = http_task.with_insights(so_far.insights or Insights(), harvest, experiment.slos)
+        so_far.insights = http_task.with_insights(
+            so_far.insights or Insights(), harvest, experiment.slos, _named(experiment)
+        )
+    if harvest.aborted is not None:
+        so_far.aborted.append(harvest.aborted)
     return ""
+
+
+def _confidence(experiment: Experiment) -> float | None:
+    return next((task.confidence for task in experiment.spec if isinstance(task, AssessTask)), None)
+
+
+def _named(experiment: Experiment) -> list[MetricName]:
+    """The metrics that SLOs and rewards name."""
+    tasks = [task for task in experiment.spec if isinstance(task, AssessTask)]
+    slos = [slo.metric for task in tasks for slo in task.slos]
+    rewards = [reward.metric for task in tasks for reward in task.rewards]
+    return list(dict.fromkeys([*slos, *rewards]))
 
 
 def _with(result: Result, so_far: _Pass, experiment: Experiment) -> Result:
@@ -120,7 +142,8 @@ def _with(result: Result, so_far: _Pass, experiment: Experiment) -> Result:
     judgements = [judgement for _slo, judgement in so_far.judged]
     if no_loss:  # else the load is short of what the lost agent had, which says nothing about latencies
         judgements = list(with_load_not_made(judgements, soundness.load_not_made))
-    is_judged = len(judgements) == len(experiment.slos)
+    is_judged = len(judgements) == len(experiment.slos) or bool(so_far.aborted)
+    judgements += so_far.aborted
     found: Verdict | None = None
     if so_far.runs and (is_judged or soundness.account):
         found = verdict(judgements, soundness)
@@ -139,6 +162,8 @@ def _soundness(so_far: _Pass) -> Soundness:
     runs = so_far.runs
     account = next((f"the account of run {run.run_id} does not close" for run in runs if not run.account.closes), "")
     interrupted = "the run was interrupted" if any(run.interrupted for run in runs) else ""
+    if any(run.why for run in runs):
+        interrupted = "the run was ended early by abortOn"
     not_made = no_success = ""
     for run, segment in _measured_segments(runs):
         for target in segment.targets:

@@ -5,16 +5,20 @@ arithmetic, so neither order nor doubling can change a result.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from protocol.histogram import Histogram, Packed, merged
+from protocol.histogram import Histogram, Packed
 from protocol.messages import Clock, Fate, Machine, Manifest, Series, SeriesKey, Shard
 from protocol.series import Tally
 
 _Key = tuple[str, str, int]  # agent, incarnation, segment
+_NO_TARGET = -1  # of a second in which nothing was done
+
+
+_PackedSecond = tuple[int, int, int, int, int, tuple[Packed, ...], tuple[Packed, ...], tuple[Packed, ...]]
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -24,7 +28,9 @@ class Checkpoint(msgspec.Struct, frozen=True):
     seen: tuple[tuple[int, str, str, int], ...]
     parts: tuple[Manifest, ...]
     shards: tuple[tuple[str, str, int, tuple[int, ...], tuple[Series, ...], Machine], ...]
-    seconds: tuple[tuple[int, int, int, int, tuple[Packed, ...], tuple[Packed, ...]], ...]
+    seconds: tuple[_PackedSecond, ...]
+    whole: tuple[tuple[int, int, tuple[Series, ...]], ...] = ()
+    covered: tuple[tuple[str, str, int, tuple[int, ...], tuple[int, ...]], ...] = ()
 
 
 @dataclass
@@ -35,10 +41,15 @@ class Second:
     errors: int = 0
     latency: list[Packed] = field(default_factory=list)
     lag: list[Packed] = field(default_factory=list)
+    service: list[Packed] = field(default_factory=list)
 
-    def histograms(self) -> tuple[Histogram, Histogram]:
-        """Latency and lag."""
-        return merged(self.latency), merged(self.lag)
+    def add(self, other: "Second") -> None:
+        """Count another target, or another second."""
+        self.ok += other.ok
+        self.errors += other.errors
+        self.latency += other.latency
+        self.lag += other.lag
+        self.service += other.service
 
 
 @dataclass
@@ -48,10 +59,9 @@ class _Agent:
     tallies: dict[SeriesKey, Tally] = field(default_factory=dict)
     seqs: set[int] = field(default_factory=set)
     parts: dict[int, Manifest] = field(default_factory=dict)
-    cpu_ns: int = 0
-    wall_ns: int = 0
-    loop_delay: Histogram = field(default_factory=Histogram)
-    pacer: str = ""
+    machine: Machine = field(default_factory=Machine)
+    covered: set[int] = field(default_factory=set)  # seconds for which a shard came
+    blurred: set[int] = field(default_factory=set)  # of these, those that were told together with others
 
     @property
     def manifest(self) -> Manifest | None:
@@ -60,13 +70,26 @@ class _Agent:
         return self.parts.get(0) if first is not None and len(self.parts) == first.parts else None
 
 
-class Merge:
-    """What is known of a run; `add` whatever arrives."""
+Keys = Callable[[SeriesKey], bool]
 
-    def __init__(self) -> None:
+
+def _all(_key: SeriesKey) -> bool:
+    return True
+
+
+class Merge:
+    """What is known of a run; `add` whatever arrives.
+
+    Of the segments in `whole`, everything that was measured is kept by second, for SLOs with a window; of others, what
+    charts show.
+    """
+
+    def __init__(self, whole: Collection[int] = ()) -> None:
         self._seen: set[tuple[int, str, str, int]] = set()
         self._agents: dict[_Key, _Agent] = {}
-        self._seconds: defaultdict[int, dict[int, Second]] = defaultdict(dict)
+        self._seconds: defaultdict[int, dict[tuple[int, int], Second]] = defaultdict(dict)  # second and target
+        self._keeps_whole = frozenset(whole)
+        self._whole: defaultdict[int, dict[int, dict[SeriesKey, Series]]] = defaultdict(dict)
 
     def add(self, message: Shard | Manifest) -> bool:
         """Take in a message; False if nothing new was in it."""
@@ -107,8 +130,11 @@ class Merge:
                 here |= told.seqs
         return tuple(seq for seq in range(manifest.last_seq + 1) if seq not in here)
 
-    def tally(self, agent: str, segment: int, *, trust_manifest: bool = True) -> Tally:
-        """An agent's totals of a segment: its manifest's if there is one, else those of its shards."""
+    def tally(self, agent: str, segment: int, *, trust_manifest: bool = True, keys: Keys = _all) -> Tally:
+        """An agent's totals of a segment: its manifest's if there is one, else those of its shards.
+
+        `keys` chooses what of it, by phase and target.
+        """
         total = Tally(SeriesKey(segment=segment))
         for (found, _incarnation, number), told in sorted(self._agents.items()):
             if found != agent or number != segment:
@@ -116,24 +142,20 @@ class Merge:
             if trust_manifest and told.manifest is not None:
                 for part in told.parts.values():
                     for series in part.series:
-                        total.add(series)
+                        if keys(series.key):
+                            total.add(series)
             else:
                 for tally in told.tallies.values():
-                    total.add(tally.series())
+                    if keys(tally.key):
+                        total.add(tally.series())
         return total
 
     def machine(self, agent: str, segment: int) -> Machine:
         """How an agent fared in a segment, by its shards."""
-        cpu_ns = wall_ns = 0
-        delays = Histogram()
-        pacer = ""
-        for (found, _incarnation, number), told in self._agents.items():
-            if found == agent and number == segment:
-                cpu_ns += told.cpu_ns
-                wall_ns += told.wall_ns
-                delays.merge(told.loop_delay)
-                pacer = told.pacer or pacer
-        return Machine(cpu_ns=cpu_ns, wall_ns=wall_ns, loop_delay=delays.pack(), pacer=pacer)
+        told = [
+            told.machine for (found, _inc, number), told in self._agents.items() if (found, number) == (agent, segment)
+        ]
+        return together(told)
 
     def shards(self, agent: str, segment: int) -> int:
         """How many shards of a segment an agent got through."""
@@ -143,17 +165,40 @@ class Merge:
             if (found, number) == (agent, segment)
         )
 
-    def seconds(self, segment: int) -> dict[int, Second]:
-        """What was done in each second of a segment, as far as shards tell."""
-        return dict(sorted(self._seconds[segment].items()))
+    def seconds(self, segment: int, target: int | None = None) -> dict[int, Second]:
+        """What was done in each second of a segment, as far as shards tell; of one target, or of all."""
+        found: dict[int, Second] = {}
+        for (number, of), second in sorted(self._seconds[segment].items()):
+            if target is None or of in (target, _NO_TARGET):
+                found.setdefault(number, Second()).add(second)
+        return found
 
-    def live(self, segment: int) -> Tally:
+    def unclear(self, agent: str, segment: int, length: int) -> set[int]:
+        """Of so many seconds, those of which it is not known what an agent did in just them.
+
+        A shard is missing, or one tells of several seconds: those joined in a spool, those after a freeze.
+        """
+        covered: set[int] = set()
+        blurred: set[int] = set()
+        for (found, _incarnation, number), told in self._agents.items():
+            if (found, number) == (agent, segment):
+                covered |= told.covered
+                blurred |= told.blurred
+        gaps = set(range(length)) - covered
+        return gaps | blurred | {second + 1 for second in gaps if second + 1 < length}
+
+    def whole_seconds(self, segment: int, keys: Keys) -> Mapping[int, Tally]:
+        """Everything that was measured in each second of a segment, made when it is looked up."""
+        return _Seconds(self._whole[segment], keys)
+
+    def live(self, segment: int, keys: Keys = _all) -> Tally:
         """The sum of all shards of a segment so far."""
         total = Tally(SeriesKey(segment=segment))
         for (_agent, _incarnation, number), told in self._agents.items():
             if number == segment:
                 for tally in told.tallies.values():
-                    total.add(tally.series())
+                    if keys(tally.key):
+                        total.add(tally.series())
         return total
 
     def checkpoint(self, sequence: int) -> bytes:
@@ -166,52 +211,121 @@ class Merge:
                 parts=parts,
                 shards=tuple(self._packed_agents()),
                 seconds=tuple(self._packed_seconds()),
+                covered=tuple(
+                    (*key, tuple(sorted(told.covered)), tuple(sorted(told.blurred)))
+                    for key, told in sorted(self._agents.items())
+                ),
+                whole=tuple(
+                    (segment, second, tuple(series.values()))
+                    for segment, seconds in sorted(self._whole.items())
+                    for second, series in sorted(seconds.items())
+                ),
             )
         )
 
     @staticmethod
-    def restored(checkpoint: bytes) -> "tuple[Merge, int]":
+    def restored(checkpoint: bytes, whole: Collection[int] = ()) -> "tuple[Merge, int]":
         """The merge of a checkpoint, and the sequence after which to read on."""
         saved = msgspec.msgpack.decode(checkpoint, type=Checkpoint)
-        merge = Merge()
+        merge = Merge(whole)
         merge._seen = set(saved.seen)
         for agent, incarnation, segment, seqs, series, machine in saved.shards:
             told = merge._agents.setdefault((agent, incarnation, segment), _Agent())
             told.seqs = set(seqs)
-            told.cpu_ns, told.wall_ns, told.pacer = machine.cpu_ns, machine.wall_ns, machine.pacer
-            told.loop_delay.merge(machine.loop_delay)
+            told.machine = machine
             for one in series:
                 told.tallies.setdefault(one.key, Tally(one.key)).add(one)
         for part in saved.parts:
             merge.add(part)
-        for segment, second, ok, errors, latency, lag in saved.seconds:
-            merge._seconds[segment][second] = Second(ok, errors, list(latency), list(lag))
+        for segment, second, target, ok, errors, latency, lag, service in saved.seconds:
+            merge._seconds[segment][second, target] = Second(ok, errors, list(latency), list(lag), list(service))
+        for agent, incarnation, segment, covered, blurred in saved.covered:
+            told = merge._agents.setdefault((agent, incarnation, segment), _Agent())
+            told.covered, told.blurred = set(covered), set(blurred)
+        for segment, second, kept in saved.whole:
+            merge._whole[segment][second] = {one.key: one for one in kept}
         return merge, saved.sequence
 
     def _add_shard(self, agent: _Agent, shard: Shard) -> None:
-        machine = shard.machine
-        agent.cpu_ns += machine.cpu_ns
-        agent.wall_ns += machine.wall_ns
-        agent.pacer = machine.pacer or agent.pacer
-        agent.loop_delay.merge(machine.loop_delay)
-        second = self._seconds[shard.segment].setdefault(shard.second, Second())
+        agent.machine = together([agent.machine, shard.machine])
+        told = range(shard.second, shard.second + shard.seconds)
+        agent.covered.update(told)
+        if len(told) > 1:
+            agent.blurred.update(told)
+        seconds = self._seconds[shard.segment]
+        if not shard.series:
+            seconds.setdefault((shard.second, _NO_TARGET), Second())
         for series in shard.series:
             agent.tallies.setdefault(series.key, Tally(series.key)).add(series)
+            second = seconds.setdefault((shard.second, series.key.target), Second())
             second.ok += series.ok
             second.errors += series.errors
-            second.latency += _of(series, (Clock.RESPONSE,), (Fate.OK, Fate.ERROR, Fate.CUT))
-            second.lag += _of(series, (Clock.LAG,), (Fate.OK, Fate.ERROR, Fate.CUT))
+            second.latency += _of(series, Clock.RESPONSE)
+            second.lag += _of(series, Clock.LAG)
+            second.service += _of(series, Clock.SERVICE)
+            if shard.segment in self._keeps_whole:
+                self._keep_whole(shard, series)
+
+    def _keep_whole(self, shard: Shard, series: Series) -> None:
+        kept = self._whole[shard.segment].setdefault(shard.second, {})
+        total = Tally(series.key)
+        if series.key in kept:
+            total.add(kept[series.key])
+        total.add(msgspec.structs.replace(series, slow=(), failed=(), remotes=()))
+        kept[series.key] = total.series()
 
     def _packed_agents(self) -> Iterable[tuple[str, str, int, tuple[int, ...], tuple[Series, ...], Machine]]:
         for (agent, incarnation, segment), told in sorted(self._agents.items()):
-            machine = Machine(told.cpu_ns, told.wall_ns, told.loop_delay.pack(), told.pacer)
             series = tuple(tally.series() for tally in told.tallies.values())
-            yield agent, incarnation, segment, tuple(sorted(told.seqs)), series, machine
+            yield agent, incarnation, segment, tuple(sorted(told.seqs)), series, told.machine
 
-    def _packed_seconds(self) -> Iterable[tuple[int, int, int, int, tuple[Packed, ...], tuple[Packed, ...]]]:
+    def _packed_seconds(self) -> Iterable[_PackedSecond]:
         for segment, seconds in sorted(self._seconds.items()):
-            for number, second in sorted(seconds.items()):
-                yield segment, number, second.ok, second.errors, tuple(second.latency), tuple(second.lag)
+            for (number, target), second in sorted(seconds.items()):
+                packed = (tuple(second.latency), tuple(second.lag), tuple(second.service))
+                yield segment, number, target, second.ok, second.errors, *packed
+
+
+class _Seconds(Mapping[int, Tally]):
+    """What was measured by second, of the keys that are chosen; each tally is made when it is looked up."""
+
+    def __init__(self, seconds: Mapping[int, Mapping[SeriesKey, Series]], keys: Keys) -> None:
+        self._seconds = seconds
+        self._keys = keys
+
+    def __getitem__(self, second: int) -> Tally:
+        total = Tally(SeriesKey())
+        for key, series in self._seconds[second].items():
+            if self._keys(key):
+                total.add(series)
+        return total
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self._seconds))
+
+    def __len__(self) -> int:
+        return len(self._seconds)
+
+
+def together(machines: Iterable[Machine]) -> Machine:
+    """How an agent fared in several intervals: times add up, of files and ports the most counts, of memory the last."""
+    total, delays = Machine(), Histogram()
+    for machine in machines:
+        delays.merge(machine.loop_delay)
+        total = Machine(
+            cpu_ns=total.cpu_ns + machine.cpu_ns,
+            wall_ns=total.wall_ns + machine.wall_ns,
+            pacer=machine.pacer or total.pacer,
+            throttled=total.throttled + machine.throttled,
+            throttled_ns=total.throttled_ns + machine.throttled_ns,
+            files=max(total.files, machine.files),
+            files_limit=machine.files_limit or total.files_limit,
+            ports=max(total.ports, machine.ports),
+            ports_limit=machine.ports_limit or total.ports_limit,
+            cpu_quota=machine.cpu_quota or total.cpu_quota,
+            rss=machine.rss or total.rss,
+        )
+    return msgspec.structs.replace(total, loop_delay=delays.pack())
 
 
 def _take_manifest(agent: _Agent, manifest: Manifest) -> bool:
@@ -225,6 +339,6 @@ def _take_manifest(agent: _Agent, manifest: Manifest) -> bool:
     return True
 
 
-def _of(series: Series, clocks: Iterable[Clock], fates: Iterable[Fate]) -> list[Packed]:
-    names = [f"{clock}.{fate}" for clock in clocks for fate in fates]
+def _of(series: Series, clock: Clock) -> list[Packed]:
+    names = [f"{clock}.{fate}" for fate in Fate]
     return [series.histograms[name] for name in names if name in series.histograms]

@@ -6,26 +6,48 @@ from dataclasses import dataclass
 
 import msgspec
 
+from protocol.arrivals import NS_PER_S
 from protocol.messages import Segment, Target
-from protocol.schedule import NS_PER_S, Part, Shape, Stripe, Timetable, share
+from protocol.schedule import Part, Shape, Stripe, Timetable, share
+
+FOREVER_NS = 1 << 62
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a segment that is measured by itself: a stage, or what `measure` takes or leaves of one.
+
+    `stage` is the stage's name, empty where the load has no stages; `begin` and `end` are its load at its own ends.
+    """
+
+    starts_ns: int
+    ends_ns: int
+    stage: str = ""
+    is_measured: bool = True
+    begin: float = 0.0
+    end: float = 0.0
 
 
 @dataclass(frozen=True)
 class LoadSegment:
-    """One segment of a run, over all agents."""
+    """One segment of a run, over all agents. More than one target is a mix, whose sum has a provider of its own."""
 
     name: str
-    provider: str
-    target: Target
+    providers: tuple[str, ...]
+    targets: tuple[Target, ...]
     shape: Shape
     connections: int
     max_length_ns: int
     is_warmup: bool = False
     initial_calls: bool = False
+    ahead: int | None = None
+    streams: int = 1
+    phases: tuple[Phase, ...] = ()
+    total: str = ""  # the provider of a mix as a whole
 
     @property
     def rate_per_s(self) -> float | None:
-        """The rate asked for, None in closed load."""
+        """The mean of the rate asked for, None in closed load."""
         if not self.shape.is_open:
             return None
         timetable = Timetable(self.shape)
@@ -39,7 +61,37 @@ class LoadSegment:
     @property
     def length_ns(self) -> int | None:
         """The planned length; None where the answers decide (closed load with a count)."""
-        return Timetable(self.shape).length_ns if self.shape.is_open else self.shape.duration_ns
+        if self.shape.is_open:
+            return Timetable(self.shape).length_ns
+        if self.shape.count is None and self.shape.users:
+            return sum(stage.duration_ns for stage in self.shape.users)
+        return self.shape.duration_ns
+
+    @property
+    def measured_phases(self) -> frozenset[int]:
+        """The phases that count in metrics."""
+        if not self.phases:
+            return frozenset({0})
+        return frozenset(number for number, phase in enumerate(self.phases) if phase.is_measured)
+
+    @property
+    def stages(self) -> dict[str, frozenset[int]]:
+        """The measured phases of each stage, by the stage's name."""
+        names = dict.fromkeys(phase.stage for phase in self.phases if phase.stage and phase.is_measured)
+        return {
+            name: frozenset(n for n, phase in enumerate(self.phases) if phase.stage == name and phase.is_measured)
+            for name in names
+        }
+
+    @property
+    def phases_ns(self) -> tuple[int, ...]:
+        """Where the second and later phases begin."""
+        return tuple(phase.starts_ns for phase in self.phases[1:])
+
+    @property
+    def weights(self) -> list[int]:
+        """The targets' shares."""
+        return [target.weight for target in self.targets]
 
 
 @dataclass(frozen=True)
@@ -69,7 +121,7 @@ class Plan:
             count = share(segment.shape.count, index, self.agents)
         return Segment(
             name=segment.name,
-            targets=(segment.target,),
+            targets=segment.targets,
             shape=segment.shape,
             stripe=Stripe(index, self.agents),
             connections=share(segment.connections, index, self.agents),
@@ -77,6 +129,9 @@ class Plan:
             count=count,
             is_warmup=segment.is_warmup,
             initial_calls=segment.initial_calls,
+            ahead=None if segment.ahead is None else share(segment.ahead, index, self.agents),
+            streams=segment.streams,
+            phases_ns=segment.phases_ns,
         )
 
 

@@ -122,7 +122,7 @@ class Run:
                 self._bus_is_back_s = now_s
                 return []
             case StopAsked():
-                return self._stop(RunEnded.INTERRUPTED, event.why, now_s)
+                return self._stop(RunEnded.ABORTED if event.is_abort else RunEnded.INTERRUPTED, event.why, now_s)
             case Tick():
                 return self._tick(now_s)
             case _:

@@ -1,14 +1,15 @@
 """Pure: what a conducted run comes to, as the result that people and programs read."""
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from math import isinf, log
+from urllib.parse import urlsplit
 
-from controller.account import Conducted, account, added, agent_account, measured
+from controller.account import Conducted, Selection, account, added, agent_account, measured, selections
 from controller.events import (
     RunEnded,
 )
@@ -21,13 +22,15 @@ from controller.experiment.result import (
     Sample,
     SegmentResult,
     Series,
+    StageResult,
     TargetResult,
 )
 from controller.measure import Measured
-from controller.merge import Second
+from controller.merge import Second, together
+from protocol.arrivals import NS_PER_S
 from protocol.histogram import Histogram, merged, to_hdr
-from protocol.messages import Clock, Evidence, Fate, Hello
-from protocol.schedule import NS_PER_S, Timetable
+from protocol.messages import Clock, Evidence, Fate, Hello, Target
+from protocol.schedule import Timetable
 
 ALWAYS = ("50", "75", "90", "95", "99", "99.9", "99.99")
 SERIES_POINTS = 1800
@@ -37,57 +40,101 @@ HELD_UP_SHARE = 0.01
 MIN_RATIO = 1.01
 NS_PER_MS = 1e6
 REDACTED = "***"
-_SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
+SHORTEST_SECRET = 4
 
 
-def run_result(
-    conducted: Conducted, run_id: str, task: int, hellos: Mapping[str, Hello], percentiles: Sequence[Decimal]
-) -> RunResult:
+SecretsOf = Callable[[Target, Iterable[int]], list[str]]
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How a run is told: who the agents are, which percentiles were asked for, and what must not be shown."""
+
+    run_id: str
+    task: int
+    hellos: Mapping[str, Hello]
+    percentiles: Sequence[Decimal]
+    secrets_of: SecretsOf
+
+
+def run_result(conducted: Conducted, telling: Telling) -> RunResult:
     """All of a run: its account, segments, targets and agents."""
-    segments = tuple(_segment(conducted, number, percentiles) for number in range(len(conducted.plan.segments)))
+    segments = tuple(_segment(conducted, number, telling) for number in range(len(conducted.plan.segments)))
     measured_segments = [number for number, load in enumerate(conducted.plan.segments) if not load.is_warmup]
     return RunResult(
-        run_id=run_id,
-        task=task,
+        run_id=telling.run_id,
+        task=telling.task,
         started_at=datetime.fromtimestamp((conducted.started_at_ns or conducted.begun_at_ns) / 1e9, UTC).isoformat(
             timespec="milliseconds"
         ),
         ended=str(conducted.ended),
+        why=conducted.aborted,
         interrupted=conducted.ended is RunEnded.INTERRUPTED,
         account=added(account(conducted, number) for number in measured_segments),
         segments=segments,
-        agents=tuple(_agent(conducted, agent, hellos.get(agent)) for agent in conducted.agents),
+        agents=tuple(_agent(conducted, agent, telling.hellos.get(agent)) for agent in conducted.agents),
+        seed=max((load.shape.seed for load in conducted.plan.segments), default=0),
         plan_hash=conducted.plan.hash,
     )
 
 
-def _segment(conducted: Conducted, number: int, percentiles: Sequence[Decimal]) -> SegmentResult:
+def _segment(conducted: Conducted, number: int, telling: Telling) -> SegmentResult:
     load = conducted.plan.segments[number]
-    target = _target(conducted, number, percentiles)
-    length_s = None if load.length_ns is None else load.length_ns / NS_PER_S
-    elapsed_s = _elapsed_s(conducted, number)
-    held_up_ms = max(HELD_UP_S, HELD_UP_SHARE * (length_s or 0.0)) * 1e3
-    is_as_planned = (
-        load.shape.is_open
-        and sum(target.series.started) == target.account.tried == load.planned
-        and (target.clocks.wait.max or 0.0) <= held_up_ms
-    )
-    over_s = length_s if is_as_planned else elapsed_s
+    whole = Selection(None, None)
+    measured_phases = [phase for phase in load.phases if phase.is_measured]
+    is_cut = len(measured_phases) < len(load.phases)
+    targets = tuple(_target(conducted, number, index, telling) for index in range(len(load.targets)))
+    tried = account(conducted, number).tried
+    over_s = length_s(conducted, number, whole)
     return SegmentResult(
         name=load.name,
         is_warmup=load.is_warmup,
         load="open" if load.shape.is_open else "closed",
         rate_per_s=load.rate_per_s,
-        achieved_per_s=target.account.tried / over_s if over_s else None,
+        achieved_per_s=tried / over_s if over_s else None,
         connections=load.connections,
-        planned_length_s=length_s,
-        elapsed_s=round(elapsed_s, 6),
+        planned_length_s=None if load.length_ns is None else load.length_ns / NS_PER_S,
+        elapsed_s=round(elapsed_s(conducted, number), 6),
         ended=str(conducted.ended_by_segment.get(number, conducted.ended)),
-        targets=(target,),
+        targets=targets,
+        total=_target(conducted, number, None, telling) if load.total else None,
+        arrival=str(load.shape.arrival),
+        streams=load.streams,
+        connections_open=sum(
+            conducted.merge.tally(agent, number, trust_manifest=agent not in conducted.lost).connections
+            for agent in conducted.agents
+        ),
+        measured_from_s=measured_phases[0].starts_ns / NS_PER_S if is_cut and measured_phases else None,
+        measured_to_s=measured_phases[-1].ends_ns / NS_PER_S if is_cut and measured_phases else None,
     )
 
 
-def _elapsed_s(conducted: Conducted, number: int) -> float:
+def length_s(conducted: Conducted, number: int, part: Selection) -> float:
+    """Over how long a part of a segment was made, for rates: the planned length if all of it began in time."""
+    load = conducted.plan.segments[number]
+    over_s = _made_over_s(conducted, number)
+    if not load.phases or part.phases is None:
+        return over_s
+    last = len(load.phases) - 1
+    ends_s = [max(over_s, 0.0) if n == last else phase.ends_ns / NS_PER_S for n, phase in enumerate(load.phases)]
+    return sum(max(0.0, min(ends_s[n], over_s) - load.phases[n].starts_ns / NS_PER_S) for n in sorted(part.phases))
+
+
+def _made_over_s(conducted: Conducted, number: int) -> float:
+    load = conducted.plan.segments[number]
+    elapsed = elapsed_s(conducted, number)
+    if not load.shape.is_open or load.length_ns is None:
+        return elapsed
+    planned_s = load.length_ns / NS_PER_S
+    facts = measured(conducted, number, Selection())
+    wait = facts.histogram(Clock.WAIT)
+    held_up_ns = max(HELD_UP_S, HELD_UP_SHARE * planned_s) * NS_PER_S
+    began = sum(facts.tally.started.values())
+    is_as_planned = began == facts.tally.tried == load.planned and (wait.max_ns if wait.count else 0) <= held_up_ns
+    return planned_s if is_as_planned else elapsed
+
+
+def elapsed_s(conducted: Conducted, number: int) -> float:
     """Until the last agent had its last answer; for a run that lost all its agents, until it was given up."""
     manifests = (conducted.merge.manifest(agent, number) for agent in conducted.agents)
     ends = [manifest.elapsed_ns / NS_PER_S for manifest in manifests if manifest is not None]
@@ -96,35 +143,93 @@ def _elapsed_s(conducted: Conducted, number: int) -> float:
     return max(ends, default=0.0)
 
 
-def _target(conducted: Conducted, number: int, percentiles: Sequence[Decimal]) -> TargetResult:
+def _target(conducted: Conducted, number: int, index: int | None, telling: Telling) -> TargetResult:
+    """One target of a segment; None for all of a mix."""
     load = conducted.plan.segments[number]
-    facts = measured(conducted, number)
+    target = load.targets[index or 0]
+    provider = load.total if index is None else load.providers[index]
+    parts = selections(load)
+    part = parts[provider]
+    over_s = length_s(conducted, number, part)
+    facts = measured(conducted, number, part, over_s)
     tally = facts.tally
-    secrets = [value for name, value in load.target.headers if _SECRET_HEADERS.search(name)]
+
+    def sample(one: Evidence, kind: str) -> Sample:
+        of = [target] if index is not None else list(load.targets)
+        return _sample(one, kind, [secret for each in of for secret in telling.secrets_of(each, [one.number])])
+
+    is_alone = index is None or len(load.targets) == 1
     return TargetResult(
-        endpoint=load.target.endpoint,
-        provider=load.provider,
-        method=load.target.method,
-        url=load.target.url,
-        account=account(conducted, number),
+        endpoint="" if index is None else target.endpoint,
+        provider=provider,
+        method=target.method if index is not None else "",
+        url=target.url if index is not None else "",
+        account=account(conducted, number, part),
         error_classes={str(name): count for name, count in sorted(tally.classes.items())},
         status_codes={str(status): count for status, count in sorted(tally.statuses.items())},
-        clocks=_clocks(facts, percentiles),
-        series=_series(conducted, number),
+        clocks=_clocks(facts, telling.percentiles),
+        series=_series(conducted, number, index, is_whole=is_alone),
         samples=(
-            *(_sample(one, "slow", secrets) for one in tally.slow),
-            *(_sample(one, one.error, secrets) for one in tally.failed),
+            *(sample(one, "slow") for one in tally.slow),
+            *(sample(one, one.error) for one in tally.failed),
         ),
         bytes_in=tally.bytes_in,
         bytes_out=tally.bytes_out,
         reconnects=tally.reconnects,
         remotes=tuple(sorted({remote.rpartition(":")[0] for remote in tally.remotes})),
+        redirects=tally.redirects,
+        rate_per_s=tally.tried / over_s if over_s else None,
+        weight=target.weight if index is not None else 1,
+        addresses=_addresses(conducted, target) if index is not None else 0,
+        stages=_stages(conducted, number, provider, parts, telling.percentiles),
     )
 
 
-def _clocks(facts: Measured, percentiles: Sequence[Decimal]) -> Clocks:
+def _addresses(conducted: Conducted, target: Target) -> int:
+    """How many addresses the agents found for a target's host."""
+    host = f"{urlsplit(target.url).hostname} "
+    return len({one for ready in conducted.ready.values() for one in ready.resolved if one.startswith(host)})
+
+
+def _stages(
+    conducted: Conducted,
+    number: int,
+    provider: str,
+    parts: Mapping[str, Selection],
+    percentiles: Sequence[Decimal],
+) -> tuple[StageResult, ...]:
+    load = conducted.plan.segments[number]
+    found = []
+    for name, phases in load.stages.items():
+        own = [load.phases[phase] for phase in sorted(phases)]
+        part = parts[f"{provider}@{name}"]
+        over_s = length_s(conducted, number, part)
+        facts = measured(conducted, number, part, over_s)
+        found.append(
+            StageResult(
+                name=name,
+                provider=f"{provider}@{name}",
+                starts_s=own[0].starts_ns / NS_PER_S,
+                ends_s=own[-1].ends_ns / NS_PER_S,
+                begins_at=own[0].begin,
+                ends_at=own[-1].end,
+                account=account(conducted, number, part),
+                rate_per_s=facts.tally.tried / over_s if over_s else None,
+                latency=distribution(
+                    facts.histogram(facts.clock), facts.fate(facts.clock, Fate.CUT), (), _names(percentiles)
+                ),
+            )
+        )
+    return tuple(found)
+
+
+def _names(percentiles: Sequence[Decimal]) -> list[str]:
     names = list(dict.fromkeys([*ALWAYS, *(f"{one.normalize():f}" for one in percentiles)]))
-    names.sort(key=Decimal)
+    return sorted(names, key=Decimal)
+
+
+def _clocks(facts: Measured, percentiles: Sequence[Decimal]) -> Clocks:
+    names = _names(percentiles)
     latency = facts.clock
 
     def of(clock: Clock, *fates: Fate) -> Distribution:
@@ -138,6 +243,10 @@ def _clocks(facts: Measured, percentiles: Sequence[Decimal]) -> Clocks:
         lag=of(Clock.LAG),
         ok=of(latency, Fate.OK),
         errors=of(latency, Fate.ERROR, Fate.CUT),
+        ttfb=of(Clock.TTFB),
+        body=of(Clock.BODY),
+        connect=of(Clock.CONNECT),
+        tls=of(Clock.TLS),
     )
 
 
@@ -177,10 +286,11 @@ def grouped(histogram: Histogram) -> list[tuple[int, int, int]]:
     ]
 
 
-def _series(conducted: Conducted, number: int) -> Series:
+def _series(conducted: Conducted, number: int, target: int | None, *, is_whole: bool) -> Series:
+    """Per second; what was planned and begun is known of all targets of a segment together."""
     load = conducted.plan.segments[number]
-    seconds = conducted.merge.seconds(number)
-    due = _due_per_second(conducted, number) if load.shape.is_open else []
+    seconds = conducted.merge.seconds(number, target)
+    due = _due_per_second(conducted, number) if load.shape.is_open and is_whole else []
     length = max((len(due), *(second + 1 for second in seconds)), default=0)
     if not length:
         return Series()
@@ -193,12 +303,13 @@ def _series(conducted: Conducted, number: int) -> Series:
         interval_s=step,
         planned=tuple(sum(due[second] for second in one if second < len(due)) for one in whole),
         started=tuple(sum(began.get(second, 0) for second in one) for one in whole),
-        ok=tuple(second.ok for second, _, _ in joined),
-        errors=tuple(second.errors for second, _, _ in joined),
-        p50=tuple(_percentile_ms(latency, "50") for _, latency, _ in joined),
-        p99=tuple(_percentile_ms(latency, "99") for _, latency, _ in joined),
-        max=tuple(latency.max_ns / NS_PER_MS if latency.count else None for _, latency, _ in joined),
-        lag_p99=tuple(_percentile_ms(lag, "99") for _, _, lag in joined),
+        ok=tuple(second.ok for second, _ in joined),
+        errors=tuple(second.errors for second, _ in joined),
+        p50=tuple(_percentile_ms(latency, "50") for _, latency in joined),
+        p99=tuple(_percentile_ms(latency, "99") for _, latency in joined),
+        max=tuple(latency.max_ns / NS_PER_MS if latency.count else None for _, latency in joined),
+        lag_p99=tuple(_percentile_ms(merged(second.lag), "99") for second, _ in joined),
+        service_p50=tuple(_percentile_ms(merged(second.service), "50") for second, _ in joined),
         missing=_missing(conducted, number, step),
     )
 
@@ -223,10 +334,11 @@ def _started(conducted: Conducted, number: int) -> dict[int, int]:
     return started
 
 
-def _joined(seconds: Sequence[Second]) -> tuple[Second, Histogram, Histogram]:
-    latency = merged(packed for second in seconds for packed in second.latency)
-    lag = merged(packed for second in seconds for packed in second.lag)
-    return Second(sum(one.ok for one in seconds), sum(one.errors for one in seconds)), latency, lag
+def _joined(seconds: Sequence[Second]) -> tuple[Second, Histogram]:
+    total = Second()
+    for second in seconds:
+        total.add(second)
+    return total, merged(total.latency)
 
 
 def _missing(conducted: Conducted, number: int, step: int) -> tuple[int, ...]:
@@ -241,6 +353,7 @@ def _percentile_ms(histogram: Histogram, percentile: str) -> float | None:
 
 def _sample(evidence: Evidence, kind: str, secrets: Sequence[str]) -> Sample:
     was_sent = evidence.sent_ns > 0
+    has_first = was_sent and evidence.first_ns > 0
     return Sample(
         kind=kind,
         planned_s=evidence.planned_ns / NS_PER_S,
@@ -249,9 +362,11 @@ def _sample(evidence: Evidence, kind: str, secrets: Sequence[str]) -> Sample:
         service_ms=(evidence.done_ns - evidence.sent_ns) / NS_PER_MS if was_sent else None,
         response_ms=(evidence.done_ns - evidence.planned_ns) / NS_PER_MS,
         status=evidence.status or None,
-        error=f"{evidence.error}: {evidence.text}" if evidence.text else evidence.error,
+        error=redacted(f"{evidence.error}: {evidence.text}" if evidence.text else evidence.error, secrets),
         remote=evidence.remote,
         agent=evidence.agent,
+        ttfb_ms=(evidence.first_ns - evidence.sent_ns) / NS_PER_MS if has_first else None,
+        trace=evidence.trace,
         body=redacted(evidence.body.decode("utf-8", "replace"), secrets),
     )
 
@@ -259,9 +374,8 @@ def _sample(evidence: Evidence, kind: str, secrets: Sequence[str]) -> Sample:
 def redacted(text: str, secrets: Sequence[str]) -> str:
     """The text without the values of headers that are nobody's business, should the target echo them."""
     for secret in secrets:
-        for part in {secret, secret.rpartition(" ")[2]}:
-            if len(part) >= 4:
-                text = text.replace(part, REDACTED)
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, REDACTED)
     return text
 
 
@@ -275,8 +389,8 @@ def _agent(conducted: Conducted, agent: str, hello: Hello | None) -> AgentResult
         tally = conducted.merge.tally(agent, number, trust_manifest=agent not in conducted.lost)
         for fate in Fate:
             lag.merge(tally.histograms.get(f"{Clock.LAG}.{fate}") or Histogram())
-    delay = merged(machine.loop_delay for machine in machines)
-    wall_ns = sum(machine.wall_ns for machine in machines)
+    machine = together(machines)
+    delay = merged([machine.loop_delay])
     ready = conducted.ready.get(agent)
     return AgentResult(
         agent=agent,
@@ -287,27 +401,35 @@ def _agent(conducted: Conducted, agent: str, hello: Hello | None) -> AgentResult
         tried=total.tried,
         ok=total.ok,
         errors=total.errors,
-        cpu_share=round(sum(machine.cpu_ns for machine in machines) / wall_ns, 3) if wall_ns else None,
+        cpu_share=round(machine.cpu_ns / machine.wall_ns, 3) if machine.wall_ns else None,
         lag_p50_ms=_percentile_ms(lag, "50"),
         lag_p99_ms=_percentile_ms(lag, "99"),
         loop_delay_p99_ms=_percentile_ms(delay, "99"),
         clock_offset_ms=ready.clock_offset_ns / NS_PER_MS if ready else None,
         clock_error_ms=ready.clock_error_ns / NS_PER_MS if ready else None,
-        pacer=next((machine.pacer for machine in machines if machine.pacer), ""),
+        pacer=machine.pacer,
+        throttled=machine.throttled,
+        throttled_ms=machine.throttled_ns / NS_PER_MS,
+        files=machine.files,
+        files_limit=machine.files_limit,
+        ports=machine.ports,
+        ports_limit=machine.ports_limit,
+        cpu_quota=machine.cpu_quota or None,
+        rss_mib=round(machine.rss / (1 << 20), 1) if machine.rss else None,
         shards=sum(conducted.merge.shards(agent, number) for number in numbers),
         shards_missing=len(conducted.merge.missing(agent, max(numbers))),
     )
 
 
-def scalars(facts: Measured, percentiles: Sequence[Decimal]) -> dict[str, float]:
-    """Iter8's metrics of a target, without the provider: name -> value, those that have one."""
-    values = {"request-count": facts.request_count(), "error-count": facts.error_count()}
-    found: dict[str, float] = {name: float(value) for name, value in values.items()}
-    rate = facts.error_rate()
-    if rate is not None:
-        found["error-rate"] = float(rate)
-    for statistic in ("mean", "stddev", "min", "max", *(f"p{one.normalize():f}" for one in percentiles)):
-        value = facts.latency(statistic)
+def scalars(facts: Measured, percentiles: Sequence[Decimal], also: Iterable[str] = ()) -> dict[str, float]:
+    """Iter8's metrics of a target, the rate, and what else was asked for, without the provider: name -> value."""
+    names = ["request-count", "error-count", "error-rate", "rate"]
+    names += [f"latency-{statistic}" for statistic in ("mean", "stddev", "min", "max")]
+    names += [f"latency-p{one.normalize():f}" for one in percentiles]
+    names += [name for name in also if name not in names]
+    found: dict[str, float] = {}
+    for name in names:
+        value = facts.value(name)
         if value is not None and not isinf(value):
-            found[f"latency-{statistic}"] = float(value)
+            found[name] = float(value)
     return found

@@ -202,7 +202,8 @@ class Series(Value, frozen=True):
     """What was counted for one key, in one interval or from the start; every field adds up.
 
     `histograms` and `over` are keyed by `clock.fate`; `over` counts the samples above each of the target's limits.
-    `started` counts, by the second in which they were due, the requests that were begun in time.
+    `started` counts, by the second in which they were due, the requests that were begun in time; it stands with the
+    segment's first target, for all of them. `connections` is by how much the most that were open at once has grown.
     """
 
     key: SeriesKey
@@ -220,6 +221,7 @@ class Series(Value, frozen=True):
     bytes_out: int = 0
     reconnects: int = 0
     redirects: int = 0
+    connections: int = 0
     remotes: tuple[str, ...] = ()
     slow: tuple[Evidence, ...] = ()
     failed: tuple[Evidence, ...] = ()
@@ -267,7 +269,7 @@ class Hello(Message, frozen=True):
 class Ready(Message, frozen=True):
     """An agent took an assignment. The answer to Assign, given again to the same Assign.
 
-    `initial_errors` tells of initial calls that went wrong.
+    `initial_errors` tells of initial calls that went wrong; `resolved` are the targets' hosts with each address found.
     """
 
     agent: str

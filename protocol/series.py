@@ -30,6 +30,8 @@ class Tally:
     bytes_in: int = 0
     bytes_out: int = 0
     reconnects: int = 0
+    redirects: int = 0
+    connections: int = 0
     classes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     started: Counter[int] = field(default_factory=Counter)
@@ -54,6 +56,8 @@ class Tally:
         self.bytes_in += series.bytes_in
         self.bytes_out += series.bytes_out
         self.reconnects += series.reconnects
+        self.redirects += series.redirects
+        self.connections += series.connections
         self.classes.update(series.classes)
         self.statuses.update(series.statuses)
         self.started.update(series.started)
@@ -89,6 +93,8 @@ class Tally:
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             reconnects=self.reconnects,
+            redirects=self.redirects,
+            connections=self.connections,
             remotes=tuple(sorted(self.remotes)[:REMOTES_KEPT]),
             slow=tuple(self.slow),
             failed=tuple(self.failed),

@@ -12,8 +12,9 @@ MAX_HEAD = 256 * 1024  # of headers, of interim responses, of trailers: of anyth
 class Response:
     """One response as httptools reads it, with bounds on what a hostile server can make us keep."""
 
-    def __init__(self, *, is_head: bool) -> None:
+    def __init__(self, *, is_head: bool, keeps_body: int = BODY_KEPT) -> None:
         self.status = 0
+        self.location = ""
         self.body = bytearray()
         self.head_length = 0
         self.bytes_fed = 0
@@ -21,6 +22,7 @@ class Response:
         self.is_kept = False
         self.is_plain = False  # its length is known from the header block alone
         self._is_head = is_head
+        self._keeps_body = keeps_body
         self._has_headers = False
         self._length: int | None = None
         self._is_chunked = False
@@ -70,6 +72,8 @@ class Response:
         lowered = name.lower()
         if lowered == b"content-length" and value.strip().isdigit():
             self._length = int(value)
+        elif lowered == b"location":
+            self.location = value.decode("latin-1")
         elif lowered == b"transfer-encoding":
             self._is_chunked = value.lower().strip().endswith(b"chunked")
 
@@ -80,6 +84,7 @@ class Response:
         self.status = self._parser.get_status_code()
         if 100 <= self.status < 200:  # an interim response (RFC 9110, 15.2): the real one follows
             self._length = None
+            self.location = ""
             return
         self._has_headers = True
         if self._is_head:
@@ -94,8 +99,8 @@ class Response:
         if self.is_complete:
             return
         self._body_bytes += len(body)
-        if len(self.body) < BODY_KEPT:
-            self.body += body[: BODY_KEPT - len(self.body)]
+        if len(self.body) < self._keeps_body:
+            self.body += body[: self._keeps_body - len(self.body)]
         if self._body_bytes > MAX_BODY:
             raise _TooLargeError(f"a body of more than {MAX_BODY >> 20} MiB")
 

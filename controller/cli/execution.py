@@ -26,11 +26,11 @@ from controller.experiment.spec import Experiment
 from controller.local import KEEP_BYTES, nats_server
 from controller.local import agents as local_agents
 from controller.tasks.crew import agents_for
-from controller.tasks.payloads import read_all_payloads
+from controller.tasks.payloads import read_material
 
 if TYPE_CHECKING:
     from controller.conductor import Conductor
-    from controller.loop import Payloads
+    from controller.loop import Materials
     from controller.report import ReportInput
     from controller.tasks.http import Site
 
@@ -41,9 +41,9 @@ def execute(
     experiment: Experiment, document: Document, run_dir: Path, where: Where, level: str, *, is_new: bool
 ) -> Exit:
     """Run it, keep experiment.yaml up to date, print the text report; the exit code."""
-    payloads = read_all_payloads(experiment)
+    material = read_material(experiment)
     with only_one(run_dir):
-        return _execute(experiment, document, run_dir, where, level, payloads, is_new=is_new)
+        return _execute(experiment, document, run_dir, where, level, material, is_new=is_new)
 
 
 def _execute(
@@ -52,7 +52,7 @@ def _execute(
     run_dir: Path,
     where: Where,
     level: str,
-    payloads: "Payloads",
+    material: "Materials",
     *,
     is_new: bool,
 ) -> Exit:
@@ -62,7 +62,7 @@ def _execute(
         write_new(run_dir, document)
     warn(experiment)
     execution = _Execution(experiment, document, run_dir, where, level)
-    result = uvloop.run(execution.run(payloads))
+    result = uvloop.run(execution.run(material))
     sys.stdout.write(render(report_input(experiment, document, result), "text"))
     sys.stdout.flush()
     if execution.unsaved:
@@ -106,12 +106,12 @@ class _Execution:
         self._result = Result()
         self.unsaved = ""
 
-    async def run(self, payloads: "Payloads") -> Result:
+    async def run(self, material: "Materials") -> Result:
         """The result; a first Ctrl-C or SIGTERM makes it a partial one, a second ends everything at once."""
         running = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             running.add_signal_handler(number, self._interrupt)
-        self._main = asyncio.create_task(self._run(payloads), name="experiment")
+        self._main = asyncio.create_task(self._run(material), name="experiment")
         try:
             return await self._main
         except asyncio.CancelledError:
@@ -120,7 +120,7 @@ class _Execution:
             self._save(self._result.model_copy(update={"interrupted": True}))
             return self._result
 
-    async def _run(self, payloads: "Payloads") -> Result:
+    async def _run(self, material: "Materials") -> Result:
         async with self._site() as site:
             from controller import loop  # noqa: PLC0415 imported beside the agents' start
             from controller.cli.live import watching  # noqa: PLC0415
@@ -133,7 +133,7 @@ class _Execution:
                         conductor.stop("interrupted")
                     watch(conductor, task)
 
-                return await loop.run(self._experiment, payloads, replace(site, watch=note), self._save)
+                return await loop.run(self._experiment, material, replace(site, watch=note), self._save)
 
     def _interrupt(self) -> None:
         self._interrupts += 1

@@ -143,6 +143,7 @@ class Series(Model):
     p99: tuple[float | None, ...] = ()
     max: tuple[float | None, ...] = ()
     lag_p99: tuple[float | None, ...] = ()
+    service_p50: tuple[float | None, ...] = ()
     missing: tuple[int, ...] = Field(default=(), description="indices of intervals for which a shard did not arrive")
 
 
