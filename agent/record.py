@@ -221,7 +221,8 @@ class Recorder:
             for kind, chosen in _by_value(kinds >> 2, in_phase):
                 target, status = divmod(kind, _STATUSES)
                 tally = self._tally(SeriesKey(self._segment, phase, target=target))
-                tally.statuses[status] += int(chosen.sum()) if status else 0
+                if status:
+                    tally.statuses[status] += int(chosen.sum())
                 tally.bytes_in += int(bytes_in[chosen].sum())
                 tally.bytes_out += int(bytes_out[chosen].sum())
                 self._count_fates(tally, target, kinds & 3, chosen, spans, has_first)

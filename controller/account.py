@@ -41,7 +41,7 @@ class Selection:
         return has_all and (self.phases is None or len(self.phases) == max(1, len(load.phases)))
 
 
-_ALL = Selection()
+ALL = Selection()
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Conducted:
     begun_at_ns: int = 0
 
 
-def measured(conducted: Conducted, segment: int, part: Selection, elapsed_s: float = 0.0) -> Measured:
+def measured(conducted: Conducted, segment: int, part: Selection = ALL, elapsed_s: float = 0.0) -> Measured:
     """The merged counts of a part of a segment over all agents. All targets of a mix have the same limits."""
     total = Tally(SeriesKey(segment=segment))
     for agent in conducted.agents:
@@ -229,7 +229,7 @@ def _most_untold(conducted: Conducted, segment: int, agent: str, tally: Tally) -
 
 def _tally(conducted: Conducted, segment: int, agent: str, part: Selection | None) -> Tally:
     trust_manifest = agent not in conducted.lost
-    keys = part.holds if part is not None else _ALL.holds
+    keys = part.holds if part is not None else ALL.holds
     return conducted.merge.tally(agent, segment, trust_manifest=trust_manifest, keys=keys)
 
 

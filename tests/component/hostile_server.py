@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from agent.drivers.http1 import Http1Driver
-from agent.outcome import Outcome
+from agent.outcome import Outcome, Room
 from protocol.messages import StatusRange, Target
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -127,18 +127,29 @@ def once(*answers: bytes) -> Script:
 class Client:
     """A driver, and the outcomes of what it was asked for."""
 
-    def __init__(self, *targets: Target, connections: int = 1, admit: Callable[[str], None] = lambda _address: None):
+    def __init__(
+        self,
+        *targets: Target,
+        connections: int = 1,
+        ahead: int | None = None,
+        admit: Callable[[str], None] = lambda _address: None,
+    ):
         self.outcomes: list[Outcome] = []
         self.driver = Http1Driver(
-            targets, connections, user_agent="seatrial/test", now_ns=time.perf_counter_ns, admit=admit
+            targets,
+            Room(connections, connections if ahead is None else ahead),
+            user_agent="seatrial/test",
+            now_ns=time.perf_counter_ns,
+            admit=admit,
         )
         self.driver.done = self._done
+        self.driver.good = self._good
         self._is_starting = False
         self._arrived = asyncio.Event()
 
     def start(self, target: int = 0, planned_ns: int = 0) -> bool:
         self._is_starting = True
-        is_started = self.driver.start(target, planned_ns)
+        is_started = self.driver.start(target, planned_ns, len(self.outcomes))
         self._is_starting = False
         return is_started
 
@@ -156,6 +167,11 @@ class Client:
             while len(self.outcomes) < count:
                 self._arrived.clear()
                 await self._arrived.wait()
+
+    def _good(self, target, planned_ns, sent_ns, first_ns, done_ns, status, bytes_in, bytes_out) -> None:
+        outcome = Outcome(target, planned_ns, sent_ns, done_ns, status=status, bytes_in=bytes_in)
+        outcome.bytes_out, outcome.first_ns = bytes_out, first_ns
+        self._done(outcome)
 
     def _done(self, outcome: Outcome) -> None:
         assert not self._is_starting, "done was called from inside start"

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual_time import clock, in_virtual_time
 
-from agent.load import Ended, Lease, Load, begun_in_time
+from agent.load import Ended, Lease, Load
+from agent.open_load import begun_in_time
+from agent.pool import Pool
 from agent.record import Recorder
 from agent.wake import LoopTimer
 from protocol.messages import ErrorClass, Segment, SeriesKey
@@ -35,8 +37,9 @@ class Rig:
 
     def __post_init__(self) -> None:
         loop = clock()
-        self.driver = FakeDriver(self.connections, self.behave)
-        self.recorder = Recorder(SeriesKey(), ())
+        self.driver = FakeDriver(self.connections, self.behave, start_of=lambda: self.start_ns)
+        self.recorder = Recorder(0, (TARGET,), is_open=self.shape.is_open)
+        self.start_ns = 0
         self.lease = Lease(loop.now_ns() + int(self.lease_s * 1e9))
         segment = Segment(
             name="",
@@ -49,7 +52,7 @@ class Rig:
         )
         self.load = Load(
             segment,
-            self.driver,
+            [Pool(self.driver, frozenset({0}))],
             self.recorder,
             self.lease,
             now_ns=loop.now_ns,
@@ -72,7 +75,7 @@ class Rig:
             self.load.watch()
         await self.load.close_account()
         self.recorder.cut(1 << 62)
-        return self.recorder.total
+        return self.recorder.totals.get(SeriesKey(), Tally(SeriesKey()))
 
     def sent_at_s(self) -> list[float]:
         return [(sent_ns - self.start_ns) / 1e9 for _planned, sent_ns in self.driver.sent]
@@ -267,7 +270,7 @@ async def test_a_load_that_is_held_ends_with_the_lease():
 @in_virtual_time
 async def test_a_load_that_begins_later_starts_nothing_before():
     rig = Rig(open_load(100, 1))
-    start_ns = clock().now_ns() + 2 * NS_PER_S
+    start_ns = rig.start_ns = clock().now_ns() + 2 * NS_PER_S
     rig.load.begin(start_ns)
     await asyncio.sleep(1.9)
     rig.load.watch()

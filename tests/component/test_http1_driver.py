@@ -4,7 +4,6 @@ import asyncio
 import errno
 import gc
 import socket
-import ssl
 import time
 import tracemalloc
 
@@ -26,7 +25,7 @@ from hostile_server import (
 )
 
 from agent.drivers.http1 import request_of
-from protocol.messages import TIMEOUTS, ErrorClass, StatusRange, Target
+from protocol.messages import TIMEOUTS, ErrorClass, StatusRange, Target, Tls
 
 MIB = 1 << 20
 PATIENT_NS = 8_000_000_000  # where nothing is to time out, however busy the machine is
@@ -236,7 +235,7 @@ async def test_a_name_that_cannot_be_one(host):
     ],
 )
 async def test_a_connection_that_the_system_refuses(monkeypatch, number, expected):
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", Broken(OSError(number, "that is how it is")))
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", Broken(OSError(number, "that is how it is")))
     async with client_of("http://127.0.0.1:9/") as client:
         for _ in range(2):
             assert (await client.ask()).error is expected
@@ -298,8 +297,8 @@ async def test_a_certificate_that_nobody_vouches_for(tmp_path):
 @on_each_loop
 async def test_a_certificate_that_is_trusted(tmp_path):
     async with serving(answering(OK), tls=server_tls(tmp_path)) as server:
-        client = Client(target_of(f"https://localhost:{server.port}/", timeout_ns=PATIENT_NS))
-        client.driver._tls = ssl.create_default_context(cadata=CERTIFICATE[CERTIFICATE.index("-----BEGIN CERT") :])
+        tls = Tls(ca=CERTIFICATE[CERTIFICATE.index("-----BEGIN CERT") :].encode())
+        client = Client(target_of(f"https://localhost:{server.port}/", timeout_ns=PATIENT_NS, tls=tls))
         await client.driver.open()
         outcomes = [await client.ask() for _ in range(3)]
         await client.driver.close()

@@ -81,10 +81,10 @@ async def test_segments_run_one_after_the_other():
         conducted = await world.conduct(first, second)
 
         assert [closed_account(conducted, number).ok for number in (0, 1)] == [200, 150]
-        assert len(world.sent(first.target.url)) == 200
-        assert len(world.sent(second.target.url)) == 150
-        assert max(sent for _planned, sent in world.sent(first.target.url)) < min(
-            sent for _planned, sent in world.sent(second.target.url)
+        assert len(world.sent(first.targets[0].url)) == 200
+        assert len(world.sent(second.targets[0].url)) == 150
+        assert max(sent for _planned, sent in world.sent(first.targets[0].url)) < min(
+            sent for _planned, sent in world.sent(second.targets[0].url)
         )
         assert conducted.ended_by_segment == {0: RunEnded.COMPLETE, 1: RunEnded.COMPLETE}
 

@@ -9,6 +9,7 @@ from fake_driver import Behaviour, FakeDriver, always
 from virtual_time import clock
 
 from agent.duty import Tools
+from agent.outcome import Room
 from agent.service import Service
 from agent.settings import Settings
 from agent.wake import LoopTimer
@@ -108,10 +109,15 @@ class Agent:
         """When each request was due and when it was sent."""
         return [one for found, driver in self.drivers for one in driver.sent if found == url]
 
-    def _make_driver(self, targets: tuple[Target, ...], connections: int, _user_agent: str) -> FakeDriver:
-        driver = FakeDriver(connections, self.behave, lambda: self.admit(targets[0].url))
+    def _start_ns(self) -> int:
+        duty = self.service._duty
+        return getattr(duty, "_start_ns", 0) if duty else 0
+
+    def _make_driver(self, targets: tuple[Target, ...], home: int, room: Room, _user_agent: str) -> FakeDriver:
+        url = targets[home].url
+        driver = FakeDriver(room.connections * room.streams, self.behave, lambda: self.admit(url), self._start_ns)
         driver.is_dead = self.is_dead
-        self.drivers.append((targets[0].url, driver))
+        self.drivers.append((url, driver))
         return driver
 
 
@@ -144,7 +150,7 @@ class World:
     ) -> Conductor:
         names = agents or [hello.agent for hello in await self.fleet.at_least(len(self.agents), 60)]
         plan = split(segments, len(names))
-        timeout_s = max(segment.target.timeout_ns for segment in segments) / NS_PER_S
+        timeout_s = max(target.timeout_ns for segment in segments for target in segment.targets) / NS_PER_S
         terms = Terms(
             agents=tuple(names[: plan.agents]),
             segments_s=tuple(segment.max_length_ns / NS_PER_S + 2 * timeout_s + 5 for segment in segments),
@@ -202,7 +208,7 @@ def _segment(
     shape: Shape, seconds: float, *, url: str = URL, connections: int = 20, max_s: float | None = None
 ) -> LoadSegment:
     target = Target(endpoint="", url=url, limits_ns=(50_000_000,))
-    return LoadSegment("http", "http", target, shape, connections, int((max_s or seconds + 30) * 1e9))
+    return LoadSegment("http", ("http",), (target,), shape, connections, int((max_s or seconds + 30) * 1e9))
 
 
 def closed_account(conducted: Conducted, segment: int = 0) -> Account:

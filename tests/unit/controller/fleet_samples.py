@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from agent.outcome import Outcome
 from agent.record import Recorder
 from controller.account import Conducted
@@ -19,7 +21,7 @@ LIMITS = (5 * MS,)
 
 def load(shape, *, connections=8, name="http", is_warmup=False):
     target = Target(endpoint="", url="http://127.0.0.1/", limits_ns=LIMITS)
-    return LoadSegment(name, "http", target, shape, connections, max_length_ns=60 * NS_PER_S, is_warmup=is_warmup)
+    return LoadSegment(name, ("http",), (target,), shape, connections, max_length_ns=60 * NS_PER_S, is_warmup=is_warmup)
 
 
 def plan_of(*shapes, agents=1):
@@ -56,14 +58,14 @@ class Paper:
         sent = [due for due in dues if self.stopped_ns is None or due <= self.stopped_ns]
         waiting = sent[len(sent) - min(self.unsent, len(sent)) :]
         self.dues = sent[: len(sent) - len(waiting)]
-        recorder = Recorder(SeriesKey(segment=self.segment), LIMITS, agent=self.name)
+        recorder = Recorder(self.segment, self.plan.segments[self.segment].targets, agent=self.name)
         recorder.ticks.extend(self.dues if shape.is_open else [])
         self._fill(recorder, shape)
-        recorder.unsent(waiting, (self.stopped_ns or 0) + (waiting[-1] if waiting else 0))
-        recorder.withdrawn(len(dues) - len(sent))
-        recorder.planned(len(dues))
+        recorder.unsent(0, np.array(waiting, dtype=np.int64), (self.stopped_ns or 0) + max(waiting, default=0))
+        recorder.withdrawn(0, 0, len(dues) - len(sent))
+        recorder.planned(0, 0, len(dues))
         self._shard(recorder, len(self.shards), FOREVER)
-        self.total = recorder.total.series()
+        self.total = recorder.totals[SeriesKey(segment=self.segment)].series()
 
     def _fill(self, recorder, shape):
         """Tell the recorder of every request, and cut each second."""
@@ -72,7 +74,7 @@ class Paper:
             took = self.took_ms[number % len(self.took_ms)]
             error = ErrorClass.FIRST_BYTE_TIMEOUT if took > 30 else ErrorClass.STATUS if took % 7 == 0 else None
             status = 0 if took > 30 else 500 if error else 200
-            outcomes.append(Outcome(0, due, due, due + took * MS, error, status))
+            outcomes.append(Outcome(0, due, due, due + took * MS, error, status=status))
             self.responses.append(took * MS)
         outcomes.sort(key=lambda one: one.done_ns)
         until = NS_PER_S
@@ -85,7 +87,7 @@ class Paper:
                 recorder.begun({one.planned_ns // NS_PER_S: 1})
 
     def _shard(self, recorder, second, until_ns):
-        series = (recorder.cut(until_ns),)
+        series = recorder.cut(until_ns)
         delays = Histogram()
         delays.record((second + 1) * MS)
         machine = Machine(cpu_ns=second + 1, wall_ns=NS_PER_S, loop_delay=delays.pack(), pacer="timerfd")

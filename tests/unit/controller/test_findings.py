@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from fleet_samples import Paper, conducted_of, load, open_shape
 from measured_samples import MS, Raw, Sample, measured, slo
@@ -21,11 +19,12 @@ from controller.experiment.result import Series as Points
 from controller.experiment.spec import from_document
 from controller.plan import split
 from controller.run import OnLoss
-from controller.summary import run_result
+from controller.summary import Telling, run_result
 from protocol.schedule import NS_PER_S, Shape
 
 NOTHING = Distribution(count=0)
 CLOCKS = Clocks(response=NOTHING, service=NOTHING, wait=NOTHING, lag=NOTHING, ok=NOTHING, errors=NOTHING)
+TELLING = Telling("r", 0, {}, (), lambda _target, _numbers: [])
 AGENTS = (AgentResult(agent="agent-0"), AgentResult(agent="agent-1"))
 
 
@@ -117,7 +116,7 @@ def test_seconds_that_the_run_was_cut_short_of_are_no_load_that_was_not_made():
     paper = Paper(plan, 0, stopped_ns=4 * NS_PER_S + NS_PER_S // 2)
     conducted = conducted_of(plan, paper.told, stopped_s=1004.5)
 
-    result = run_result(conducted, "r", 0, {}, ())
+    result = run_result(conducted, TELLING)
 
     (only,) = result.segments
     assert only.targets[0].series.planned[:4] == (10, 10, 10, 10)
@@ -128,7 +127,7 @@ def test_seconds_in_which_nothing_was_begun_are_load_that_was_not_made():
     plan = split([load(open_shape("10", 10))], 1)
     paper = Paper(plan, 0, unsent=30)
 
-    result = run_result(conducted_of(plan, paper.told), "r", 0, {}, ())
+    result = run_result(conducted_of(plan, paper.told), TELLING)
 
     assert "in 3 of 10 seconds" in findings.load_not_made(result.segments[0], result.agents, None)
 
@@ -183,19 +182,14 @@ def judged_run(conducted, *slos):
     """The verdict on a whole run, as the loop comes to it."""
     from controller.account import measured as facts_of
 
-    result = run_result(conducted, "r", 0, {}, ())
+    result = run_result(conducted, TELLING)
     judgements = [judge(one, facts_of(conducted, 0), None) for one in slos]
     return verdict(judgements, loop._soundness(loop._Pass(runs=[result])))
 
 
 def fleet(shape=None, agents=2, **facts):
-    segments = [load(shape or open_shape("100", 10))]
-    plan = split([replace(one, target=target_with_limit(one)) for one in segments], agents)
+    plan = split([load(shape or open_shape("100", 10))], agents)
     return plan, [Paper(plan, index, **facts) for index in range(agents)]
-
-
-def target_with_limit(one):
-    return one.target
 
 
 def test_a_sound_run_passes_and_the_same_run_with_a_lost_agent_does_not():

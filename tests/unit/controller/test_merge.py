@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.merge import Merge
-from protocol.histogram import Histogram
+from protocol.histogram import Histogram, merged
 from protocol.messages import Series, SeriesKey
 from protocol.schedule import Shape
 from protocol.series import split
@@ -51,7 +51,11 @@ def facts(merge):
             )
         found["live", segment] = merge.live(segment).series()
         found["seconds", segment] = {
-            number: (second.ok, second.errors, *(histogram.pack() for histogram in second.histograms()))
+            number: (
+                second.ok,
+                second.errors,
+                *(merged(packed).pack() for packed in (second.latency, second.lag, second.service)),
+            )
             for number, second in merge.seconds(segment).items()
         }
     return found
