@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from agent.load import Ended, Lease, Load
+from agent.machine import Machinery
 from agent.outcome import Driver, Outcome, Room
 from agent.policy import peak_per_s
 from agent.pool import Pool, grouped
@@ -333,7 +334,8 @@ class Duty:
         while course.recorder.count(until_ns):  # noqa: ASYNC110 in portions, so that load goes on
             await asyncio.sleep(0)
         cpu_ns = self._tools.cpu_ns()
-        machine = Machine(
+        machine = msgspec.structs.replace(
+            course.machinery.interval(sum(pool.driver.most_open for pool in self._pools)),
             cpu_ns=cpu_ns - course.cpu_ns,
             wall_ns=NS_PER_S,
             loop_delay=course.delays.pack(),
@@ -399,6 +401,7 @@ class _Course:
     load: Load
     cpu_ns: int
     until_ns: int = NS_PER_S  # the end of the second under way
+    machinery: Machinery = field(default_factory=Machinery)
     delays: Histogram = field(default_factory=Histogram)
     all_delays: Histogram = field(default_factory=Histogram)
 
