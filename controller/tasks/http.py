@@ -245,10 +245,11 @@ def with_best_stages(harvest: Harvest, conducted: Conducted, judging: Judging) -
         whole = [*load.providers, *([load.total] if load.total else [])]
         stages = []
         for name, phases in load.stages.items():
-            peak = max(max(load.phases[phase].begin, load.phases[phase].end) for phase in phases)
+            own_phases = [load.phases[phase] for phase in phases]
+            mean = sum((phase.begin + phase.end) / 2 for phase in own_phases) / len(own_phases)
             facts = {one: harvest.facts[f"{one}@{name}"] for one in whole if f"{one}@{name}" in harvest.facts}
             seconds = {one: harvest.seconds[f"{one}@{name}"] for one in whole if f"{one}@{name}" in harvest.seconds}
-            stages.append(Stage(name, Decimal(repr(peak)), facts, seconds))
+            stages.append(Stage(name, Decimal(repr(mean)), facts, seconds))
         if not stages or segment.is_warmup or not judging.slos:
             segments.append(segment)
             continue
