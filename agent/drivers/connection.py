@@ -15,6 +15,8 @@ from protocol.messages import ErrorClass
 if TYPE_CHECKING:
     from agent.drivers.http1 import Http1Driver
 
+ANSWER_KEPT = 2048  # bytes: longer responses are recognised by their header block
+
 
 class Trip:
     """A request that was redirected: what it began with, and how many redirects were followed."""
@@ -124,9 +126,8 @@ class Connection(asyncio.Protocol):
         now_ns = driver.now_ns()
         if self._response is None:
             request = self._request
-            status = driver.answers.get(data) if driver.knows_answers else None
+            status = driver.answers.get(data) if len(data) <= ANSWER_KEPT else None
             if status is not None and not request.has_check:
-                driver.answers_hit += 1
                 if self._finish_plainly(request, status, len(data), now_ns):
                     return
                 self._received = len(data)

@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from agent.drivers.connect import ConnectError, Connector
-from agent.drivers.connection import Connection, Trip
+from agent.drivers.connection import ANSWER_KEPT, Connection, Trip
 from agent.drivers.redirect import follow, redirected
 from agent.drivers.request import Request, request_of
 from agent.drivers.response import Response
 from agent.outcome import Connected, Done, Good, Outcome, Room
 from protocol.messages import ErrorClass, Target
 
-ANSWER_KEPT = 2048  # bytes: longer responses are recognised by their header block
 KEPT = 512  # the Date header changes each second, so old ones are of no use
 _SWEEPS_PER_TIMEOUT = 100
 _SWEEP_S_PER_CONNECTION = 2e-5
@@ -52,8 +51,6 @@ class Http1Driver:
         self.now_ns = now_ns
         self.answers: dict[bytes, int] = {}  # whole response -> status; all of them leave the connection open
         self.heads: dict[bytes, tuple[int, int]] = {}  # header block -> status, length of the body
-        self.knows_answers = True
-        self.answers_hit = 0
         self.idle: deque[Connection] = deque()
         own = targets[home]
         self.requests_per_connection = own.requests_per_connection if own.keep_alive else 1
@@ -133,11 +130,8 @@ class Http1Driver:
 
     def answered(self, data: bytes, response: Response) -> None:
         """Remember a response whose length is told by its header block, and that leaves the connection open."""
-        if self.knows_answers and len(data) <= ANSWER_KEPT:
+        if len(data) <= ANSWER_KEPT:
             if len(self.answers) >= KEPT:
-                # Bodies that differ from answer to answer are not worth remembering.
-                self.knows_answers = self.answers_hit >= KEPT
-                self.answers_hit = 0
                 self.answers.clear()
             self.answers[data] = response.status
         if len(self.heads) >= KEPT:

@@ -72,7 +72,9 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(script: Script, *, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Server]:
+async def serving(
+    script: Script, *, tls: ssl.SSLContext | None = None, port: int = 0, host: str = "127.0.0.1"
+) -> AsyncIterator[Server]:
     """Runs the script on each connection; the connection closes when the script ends."""
     server = Server()
     tasks: set[asyncio.Task[None]] = set()
@@ -88,7 +90,7 @@ async def serving(script: Script, *, tls: ssl.SSLContext | None = None, port: in
         finally:
             writer.close()
 
-    listener = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
+    listener = await asyncio.start_server(connected, host, port, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -168,7 +170,9 @@ class Client:
                 self._arrived.clear()
                 await self._arrived.wait()
 
-    def _good(self, target, planned_ns, sent_ns, first_ns, done_ns, status, bytes_in, bytes_out) -> None:
+    def _good(  # noqa: PLR0917 see agent.outcome.Good
+        self, target, planned_ns, sent_ns, first_ns, done_ns, status, bytes_in, bytes_out
+    ) -> None:
         outcome = Outcome(target, planned_ns, sent_ns, done_ns, status=status, bytes_in=bytes_in)
         outcome.bytes_out, outcome.first_ns = bytes_out, first_ns
         self._done(outcome)
