@@ -69,7 +69,7 @@ def _over_time(behind: _Behind, title: str, **more: Any) -> Json:
         "xaxis": drawing.axis("seconds into the run", **fixed),
         "yaxis": drawing.axis(title, rangemode="tozero", **more),
         "shapes": shapes,
-        "annotations": [*_stage_names(behind), *_measured_name(behind)],
+        "annotations": _stage_names(behind),
     }
 
 
@@ -92,16 +92,7 @@ def _label(text: str, behind: _Behind, begin: float, end: float, **more: Any) ->
 
 
 def _stage_names(behind: _Behind) -> list[Json]:
-    return [
-        _label(stage.name, behind, stage.starts_s, stage.ends_s, y=1, yanchor="top", yshift=2)
-        for stage in behind.stages
-    ]
-
-
-def _measured_name(behind: _Behind) -> list[Json]:
-    if behind.measured is None or behind.end_s <= 0:
-        return []
-    return [_label("measured", behind, *behind.measured, y=0, yanchor="bottom")]
+    return [_label(stage.name, behind, stage.starts_s, stage.ends_s, y=1, yanchor="bottom") for stage in behind.stages]
 
 
 def _worst_windows(slos: Sequence[SLOJudgement]) -> list[Json]:
@@ -183,7 +174,7 @@ def _latency(behind: _Behind, target: TargetResult, windowed: Sequence[SLOJudgem
     )
     layout = _over_time(behind, "ms", **scale)
     layout["shapes"] += _worst_windows(windowed)
-    return Chart(key, "Latency over time", summary + _gaps(series), data, layout)
+    return Chart(key, "Latency over time", summary + _gaps(series) + _what_is_measured(behind), data, layout)
 
 
 def _lag(behind: _Behind, key: str) -> Chart | None:
@@ -195,7 +186,7 @@ def _lag(behind: _Behind, key: str) -> Chart | None:
     # Plotly fills across a gap as if it were measured.
     fill: Json = {} if None in lags else {"fill": "tozeroy", "fillcolor": "--lag-fill"}
     data = [drawing.line("lag p99", "--lag", _times(series, len(lags)), lags, **fill)]
-    summary = f"The generator's own lateness: p99 of an interval at most {figure(max(values))} ms.{_gaps(series)}"
+    summary = f"The generator's own lateness: p99 of an interval at most {figure(max(values))} ms.{_gaps(series)}{_what_is_measured(behind)}"
     return Chart(key, "Lag of the load generator", summary, data, _over_time(behind, "ms"))
 
 

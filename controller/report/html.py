@@ -49,12 +49,22 @@ class TargetView:
     clocks: list[tuple[str, Distribution]]
     intervals: list[tuple[str, ...]]
     sought: int
+    stages: list[stages.StageRow]
+    are_judged: bool
+    phases: list[traffic.Phase]
+    bars: list[traffic.Bar]
+    facts: list[tuple[str, str]]
+
+    @property
+    def has_first_bytes(self) -> bool:
+        """Whether any sample tells when its first byte came."""
+        return any(sample.ttfb_ms is not None for sample in self.target.samples)
 
 
 def render(document: ReportInput) -> str:
     """One self-contained page."""
     # What was measured comes first: nobody opens a report for its warm-up.
-    places = sorted(said.places(document), key=lambda place: place.segment.is_warmup)
+    places = sorted(said.places(document, totals=True), key=lambda place: place.segment.is_warmup)
     views = [_target_view(document, index, place) for index, place in enumerate(places, 1)]
     script = _part("report.js")
     plotly = get_plotlyjs().replace("\r\n", "\n") if any(view.charts for view in views) else ""
@@ -146,15 +156,22 @@ def _target_view(document: ReportInput, index: int, place: Place) -> TargetView:
         tiles=_tiles(place),
         charts=[]
         if place.segment.is_warmup
-        else charts.charts_of(target, _own_slos(document, place), f"target-{index}"),
+        else charts.charts_of(target, _own_slos(document, place), f"target-{index}", place.segment),
         clocks=clocks,
         intervals=charts_time.intervals(target.series),
         sought=target.account.tried + target.account.unsent,
+        stages=stages.stage_rows(place, group=True),
+        are_judged=stages.are_judged(target.stages),
+        phases=traffic.phases(target),
+        bars=traffic.bars(target),
+        facts=traffic.facts(place.segment, target),
     )
 
 
 def _title(document: ReportInput, place: Place) -> str:
     title = place.target.endpoint or place.segment.name or place.target.provider
+    if place.is_total:
+        title = said.short_name(place)
     insights = document.result.insights if document.result else None
     if insights and insights.num_versions > 1 and place.target.version < insights.num_versions:
         title = f"{title}, {said.version_names(insights)[place.target.version]}"
@@ -173,20 +190,31 @@ def _own_slos(document: ReportInput, place: Place) -> list[SLOJudgement]:
 
 def _tiles(place: Place) -> list[tuple[str, str, str, str]]:
     """Name, value, unit and a note each."""
-    target, segment = place.target, place.segment
+    target = place.target
     sought = target.account.tried + target.account.unsent
     failed = target.account.errors + target.account.unsent
     spread = metrics.judged_clock(target)
-    at_least = "≥ " if segment.load == "closed" and segment.achieved_per_s is not None else ""
-    asked = f"of {_figure(segment.rate_per_s)} asked" if segment.rate_per_s is not None else DASH
-    if segment.load == "closed":
-        asked = "as fast as answers came"
+    rate, asked = _rates(place)
     tiles = [
         ("Requests", _figure(sought), "", f"of {_figure(target.account.planned)} planned"),
-        ("Rate", f"{at_least}{_figure(segment.achieved_per_s)}", "" if segment.achieved_per_s is None else "/s", asked),
+        ("Rate", rate, "" if rate == DASH else "/s", asked),
         ("Error rate", share(failed, sought) or DASH, "", f"{_figure(failed)} of {_figure(sought)}"),
     ]
     for part in ("p50", "p99", "p99.9", "max"):
         value = _ms(spread, part)
         tiles.append((part, value, "" if value == DASH else "ms", target.clocks.latency))
     return tiles
+
+
+def _rates(place: Place) -> tuple[str, str]:
+    """The rate that was made, and in words the one that was asked for; of a mix the target's share of it."""
+    segment, target = place.segment, place.target
+    is_part = stages.is_mix(segment) and not place.is_total
+    rate = target.rate_per_s if is_part else segment.achieved_per_s
+    if segment.load == "closed":
+        return f"≥ {_figure(rate)}" if rate is not None else DASH, "as fast as answers came"
+    if is_part and segment.rate_per_s is not None:
+        weights = sum(one.weight for one in segment.targets)
+        return _figure(rate), f"of {_figure(segment.rate_per_s * target.weight / max(1, weights))} asked"
+    asked = stages.asked_text(segment, group=True, absent="")
+    return _figure(rate), f"of {asked} asked" if asked else DASH

@@ -19,20 +19,25 @@
     const colour = (name) => style.getPropertyValue(name).trim();
     const axis = { gridcolor: colour("--grid"), linecolor: colour("--line"), zeroline: false, automargin: true, fixedrange: printing };
     const given = themed(figure.layout, colour);
+    const width = printing ? (box.closest(".chart:last-child:nth-child(odd)") ? 2 * PAPER : PAPER) : box.clientWidth;
+    const fits = (label) => label.room === undefined || 7 * label.text.length <= label.room * (width - 60);
+    const above = (given.annotations || []).some((label) => label.room !== undefined) ? 14 : 0; // room for the names of stages
+    const height = printing ? 200 : box.clientHeight;
     const layout = {
       ...given,
+      annotations: (given.annotations || []).filter(fits).map(({ room, ...label }) => label),
       xaxis: { ...axis, showline: true, ...given.xaxis },
       yaxis: { ...axis, ...given.yaxis },
       font: { family: getComputedStyle(document.body).fontFamily, size: printing ? 9 : 12, color: colour("--quiet") },
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
-      margin: { l: 48, r: 12, t: 26, b: 42 },
-      height: printing ? 200 : box.clientHeight,
-      width: printing ? (box.closest(".chart:last-child:nth-child(odd)") ? 2 * PAPER : PAPER) : box.clientWidth,
+      margin: { l: 48, r: 12, t: 26 + above, b: 42 },
+      height,
+      width,
       hovermode: "x unified",
       hoverlabel: { bgcolor: colour("--panel"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
       showlegend: figure.data.length > 1,
-      legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal" },
+      legend: { orientation: "h", x: 0, y: 1.02 + above / (height - 100), yanchor: "bottom", traceorder: "normal" },
       dragmode: false,
     };
     Plotly.react(box, themed(figure.data, colour), layout, { displayModeBar: false, displaylogo: false, staticPlot: printing });

@@ -1,7 +1,7 @@
 """What is said of stages, mixes and the shape of a segment's load, the same in every format."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controller.experiment.result import Distribution, RunResult, SegmentResult, StageResult, TargetResult
 from controller.report.document import Place, ReportInput
@@ -46,6 +46,7 @@ class MixRow:
     rate: str
     errors: str
     latency: Distribution
+    is_total: bool = False
 
 
 def stage_rows(place: Place, *, group: bool = False) -> list[StageRow]:
@@ -129,23 +130,20 @@ def mix_rows(segment: SegmentResult, *, group: bool = False) -> list[MixRow]:
     """The targets of a mix with their weights, and the total of all."""
     weights = sum(target.weight for target in segment.targets)
     whole = sum(target.account.tried + target.account.unsent for target in segment.targets)
-    rows = [_mix_row(target, _name(target), target.weight, weights, whole, group) for target in segment.targets]
+    rows = [_mix_row(target, weights, whole, group=group) for target in segment.targets]
     if segment.total is not None:
-        rows.append(_mix_row(segment.total, "total", weights, weights, whole, group))
+        row = _mix_row(segment.total, weights, whole, group=group)
+        rows.append(replace(row, name="total", weight=figure(weights), is_total=True))
     return rows
 
 
-def _name(target: TargetResult) -> str:
-    return target.endpoint or target.provider
-
-
-def _mix_row(target: TargetResult, name: str, weight: int, weights: int, whole: int, group: bool) -> MixRow:  # noqa: FBT001 the cells of one row
+def _mix_row(target: TargetResult, weights: int, whole: int, *, group: bool) -> MixRow:
     sought = target.account.tried + target.account.unsent
     failed = target.account.errors + target.account.unsent
     return MixRow(
-        name=name,
-        weight=figure(weight),
-        planned_share=share(weight, weights),
+        name=target.endpoint or target.provider,
+        weight=figure(target.weight),
+        planned_share=share(target.weight, weights),
         requests=figure(sought, group=group),
         share=share(sought, whole),
         rate=figure(target.rate_per_s, group=group, absent=ABSENT),
