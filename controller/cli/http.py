@@ -1,20 +1,11 @@
 """`seatrial http URL`: one endpoint, one line; the same experiment that `launch` would make of values."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from controller.cli import flags
-
-SLO_WORDS = {
-    "errors": "error-rate",
-    "error-rate": "error-rate",
-    "error-count": "error-count",
-    "requests": "request-count",
-}
-STATISTICS = ("mean", "stddev", "min", "max")
 
 
 def http(
@@ -27,7 +18,30 @@ def http(
         str | None, typer.Option("-d", "--duration", help="How long, such as 30s.", metavar="DURATION")
     ] = None,
     requests: Annotated[int | None, typer.Option("-n", "--requests", help="How many requests; wins over -d.")] = None,
-    connections: Annotated[int | None, typer.Option("-c", "--connections", help="Connections in all.")] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option("--stage", help="Rise or fall to a rate over a time; repeat it.", metavar="RATE:DURATION"),
+    ] = None,
+    arrival: Annotated[
+        str | None, typer.Option("--arrival", help="How requests are spaced.", metavar="uniform|poisson")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="The same seed gives the same arrivals.")] = None,
+    connections: Annotated[
+        int | None, typer.Option("-c", "--connections", help="Connections in all; without -r or --stage, users.")
+    ] = None,
+    max_in_flight: Annotated[
+        int | None, typer.Option("--max-in-flight", help="The most requests under way at once, with -r or --stage.")
+    ] = None,
+    think: Annotated[
+        str | None, typer.Option("--think", help="Each user's pause before its next request.", metavar="DURATION")
+    ] = None,
+    warmup: Annotated[
+        str | None, typer.Option("--warmup", help="Load that long first, in no metric.", metavar="DURATION")
+    ] = None,
+    abort_on: Annotated[
+        list[str] | None,
+        typer.Option("--abort-on", help="'errors>10%', 'p99>2s': end the run early; repeat it.", metavar="LIMIT"),
+    ] = None,
     slo: Annotated[
         list[str] | None,
         typer.Option("--slo", help="'p99<50ms', 'mean<=20ms', 'errors<0.1%'; repeat it.", metavar="SLO"),
@@ -35,7 +49,33 @@ def http(
     method: Annotated[str | None, typer.Option("-X", "--method", help="GET, or POST with --data.")] = None,
     header: Annotated[list[str] | None, typer.Option("-H", "--header", help="'Name: value'; repeat it.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="The body; @FILE reads it from a file.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="For basic authentication; with --password-env.")] = None,
+    password_env: Annotated[
+        str | None, typer.Option("--password-env", help="The variable with the password.", metavar="NAME")
+    ] = None,
+    bearer_env: Annotated[
+        str | None, typer.Option("--bearer-env", help="The variable with a bearer token.", metavar="NAME")
+    ] = None,
+    check: Annotated[
+        list[str] | None, typer.Option("--check", help="Text that each body must contain; repeat it.")
+    ] = None,
+    check_json: Annotated[
+        list[str] | None,
+        typer.Option("--check-json", help="'$.a.b=value' that each body must have; repeat it.", metavar="PATH=VALUE"),
+    ] = None,
+    redirects: Annotated[int | None, typer.Option("--redirects", help="How many redirects are followed.")] = None,
     timeout: Annotated[str | None, typer.Option("-t", "--timeout", help="Of each request.", metavar="DURATION")] = None,
+    no_keepalive: Annotated[
+        bool, typer.Option("--no-keepalive", help="A connection of its own for each request.")
+    ] = False,
+    http2: Annotated[bool, typer.Option("--http2", help="Speak HTTP/2.")] = False,
+    streams: Annotated[
+        int | None, typer.Option("--streams", help="Requests at once on a connection, with --http2.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("-k", "--insecure", help="Trust any server.")] = False,
+    cacert: Annotated[str | None, typer.Option("--cacert", help="Certificates to trust.", metavar="FILE")] = None,
+    cert: Annotated[str | None, typer.Option("--cert", help="Our own certificate.", metavar="FILE")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="The key of --cert.", metavar="FILE")] = None,
     dry: Annotated[bool, typer.Option("--dry", help="Write experiment.yaml, and run nothing.")] = False,
     html: Annotated[Path | None, typer.Option("--html", help="Write the HTML report there as well.")] = None,
     run_dir: flags.RunDir = Path(),
@@ -49,7 +89,8 @@ def http(
 
     For example: seatrial http http://127.0.0.1:8000/ -r 500 -d 30s -c 8 --slo 'p99<50ms' --slo 'errors<0.1%'
     """
-    from controller.cli.documents import warn, write_new  # noqa: PLC0415 not for --help
+    from controller.cli import http_words as words  # noqa: PLC0415 not for --help
+    from controller.cli.documents import warn, write_new  # noqa: PLC0415
     from controller.cli.execution import execute, write_html  # noqa: PLC0415
     from controller.experiment.spec import from_document  # noqa: PLC0415
 
@@ -57,24 +98,37 @@ def http(
         raise typer.BadParameter(f"{html.resolve().parent} is no folder", param_hint="--html")
     level = flags.log_level(loglevel, context)
     site = flags.where(agents, nats, wait_agents, namespace)
+    tls = {"insecure": insecure or None, "ca": cacert, "cert": cert, "key": key}
     given: dict[str, Any] = {
         "url": url,
-        "qps": -1 if rate is None else None,
+        "qps": -1 if rate is None and not stage else None,
         "rate": rate,
-        "duration": duration if duration or requests else "10s",
+        "stages": words.stages_of(stage or []),
+        "duration": duration if duration or requests or stage else "10s",
         "numRequests": requests,
+        "arrival": arrival,
+        "seed": seed,
         "connections": connections,
+        "maxInFlight": max_in_flight,
+        "thinkTime": think,
+        "warmupDuration": warmup,
         "method": method,
-        "headers": _headers(header or []) or None,
+        "headers": words.headers_of(header or []),
+        "auth": words.auth_of(user, password_env, bearer_env),
+        "checks": words.checks_of(check or [], check_json or []),
+        "redirects": redirects,
         "timeout": timeout,
+        "keepAlive": False if no_keepalive else None,
+        "http2": http2 or None,
+        "streams": streams,
+        "tls": _given(tls),
         "allowInitialErrors": True if requests is None else None,
-        **_payload(data),
+        "abortOn": words.abort_on_of(abort_on or []),
+        **words.payload_of(data),
     }
-    tasks: list[dict[str, Any]] = [
-        {"task": "http", "with": {name: value for name, value in given.items() if value is not None}}
-    ]
+    tasks: list[dict[str, Any]] = [{"task": "http", "with": _given(given)}]
     if slo:
-        tasks.append({"task": "assess", "with": {"SLOs": slos_of(slo)}})
+        tasks.append({"task": "assess", "with": {"SLOs": words.slos_of(slo)}})
     document = {"spec": tasks}
     experiment = from_document(document, "the command line")
     if dry:
@@ -87,55 +141,6 @@ def http(
     return int(code)
 
 
-def slos_of(texts: list[str]) -> dict[str, list[dict[str, object]]]:
-    """`p99<50ms` -> an upper limit on http/latency-p99 of 50ms; limits include themselves, so < and <= are the same."""
-    from controller.errors import BadInputError  # noqa: PLC0415 not for --help
-
-    found: dict[str, list[dict[str, object]]] = {}
-    for text in texts:
-        parts = re.fullmatch(r"\s*([^<>=\s]+)\s*([<>])=?\s*([^<>=\s]+)\s*", text)
-        if parts is None:
-            raise BadInputError(f"--slo: expected a metric, < or >, and a limit, such as 'p99<50ms', got {text!r}")
-        side = "upper" if parts[2] == "<" else "lower"
-        found.setdefault(side, []).append({"metric": _metric(parts[1]), "limit": _limit(parts[3])})
-    return found
-
-
-def _metric(name: str) -> str:
-    if "/" in name:
-        return name
-    if name in STATISTICS or (name[:1] == "p" and name[1:2].isdigit()):
-        return f"http/latency-{name}"
-    return f"http/{SLO_WORDS.get(name, name)}"
-
-
-def _limit(text: str) -> object:
-    """A number where it is one: then the unit is the metric's own."""
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _headers(given: list[str]) -> dict[str, str]:
-    from controller.errors import BadInputError  # noqa: PLC0415 not for --help
-
-    headers: dict[str, str] = {}
-    for one in given:
-        name, colon, value = one.partition(":")
-        if not colon or not name.strip():
-            raise BadInputError(f"--header: expected 'Name: value', got {one!r}")
-        if name.strip().lower() in {known.lower() for known in headers}:
-            raise BadInputError(f"--header: {name.strip()} is given twice: give it once, with all its values")
-        headers[name.strip()] = value.strip()
-    return headers
-
-
-def _payload(data: str | None) -> dict[str, str]:
-    if data is None:
-        return {}
-    return {"payloadFile": data[1:]} if data.startswith("@") else {"payloadStr": data}
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value not in (None, [], {})}

@@ -13,7 +13,7 @@ from controller.experiment.http_parts import (
     ErrorRange,
     Measure,
     Spike,
-    StageSettings,
+    Stages,
     Step,
     TlsSettings,
 )
@@ -128,10 +128,8 @@ class LoadFields(f.Model):
     rate: f.PositiveRate | None = Field(
         None, description="Another name for qps, in requests per second; always above 0.", examples=[0.5]
     )
-    stages: tuple[StageSettings, ...] | None = Field(
+    stages: Stages | None = Field(
         None,
-        min_length=1,
-        max_length=1000,
         description="A load that changes: stages of rates (open load) or of users (closed load), one after the other. "
         "They take the place of duration and numRequests, and an endpoint's take the place of the task's whole load.",
         examples=[[{"rate": 200, "duration": "1m"}, {"rate": 200, "duration": "5m"}]],

@@ -1,9 +1,9 @@
 """The parts of an http task's parameters that are maps of their own: stages, checks, certificates, credentials, data."""
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from controller.experiment import fields as f
 from controller.experiment.mistakes import shown
@@ -73,6 +73,16 @@ class StageSettings(f.Model):
         ):
             raise ValueError(f"expected from to be a whole number of users, got {plain(self.begin)}")
         return self
+
+
+def _some(value: object) -> object:
+    # The library would count those that are valid.
+    if isinstance(value, list) and not 1 <= len(value) <= MAX_STAGES:
+        raise ValueError(f"expected from 1 to {MAX_STAGES} stages, got {len(value)}")
+    return value
+
+
+Stages = Annotated[tuple[StageSettings, ...], BeforeValidator(_some)]
 
 
 class Step(f.Model):

@@ -208,11 +208,6 @@ def _wording(details: ErrorDetails) -> str:
             return str(expected("a list", details["input"]))
         case "model_type" | "dict_type" | "model_attributes_type":
             return str(expected("a map", details["input"]))
-        case "too_short" | "too_long":
-            limits = details["ctx"]
-            most = limits.get("max_length")
-            bound = f"at most {most}" if most else f"at least {limits['min_length']}"
-            return f"expected {bound} of them, got {limits['actual_length']}"
         case _:
             return str(expected("another kind of value", details["input"]))
 

@@ -6,6 +6,7 @@ import pytest
 from controller.errors import BadInputError
 from controller.experiment.http_parts import ErrorRange
 from controller.experiment.spec import from_document
+from protocol.messages import Check, CheckKind
 
 URL = "http://127.0.0.1:8000/"
 
@@ -204,3 +205,117 @@ def test_task_settings_are_read():
 def test_a_rate_under_its_new_name_is_above_0(rate):
     with pytest.raises(BadInputError, match="more than 0 requests per second"):
         endpoint_of(rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("settings", "connections", "ahead", "streams"),
+    [
+        ({}, 1024, 4, 1),
+        ({"connections": 50}, 50, 50, 1),
+        ({"maxInFlight": 3}, 3, 3, 1),
+        ({"connections": 50, "maxInFlight": 80}, 80, 50, 1),
+        ({"http2": True}, 10, 4, 100),
+        ({"http2": True, "connections": 2}, 2, 2, 100),
+        ({"http2": True, "maxInFlight": 30}, 1, 1, 30),
+        ({"http2": True, "connections": 20, "maxInFlight": 1000}, 20, 20, 50),
+        ({"qps": -1}, 4, 4, 1),
+        ({"qps": -1, "http2": True, "streams": 10, "connections": 3}, 3, 3, 10),
+    ],
+)
+def test_connections_grow_in_open_load_and_are_users_in_closed_load(settings, connections, ahead, streams):
+    endpoint = endpoint_of(**settings)
+
+    assert (endpoint.connections, endpoint.ahead, endpoint.streams) == (connections, ahead, streams)
+
+
+def test_a_mix_has_one_load_and_each_endpoint_its_share():
+    task = task_of(mix=True, rate=10, duration="10s", endpoints={"a": {"weight": 3}, "b": {"timeout": "1s"}})
+    a, b = task.resolved()
+
+    assert task.is_mix
+    assert [(e.weight, e.share, e.planned_requests, e.own_requests()) for e in (a, b)] == [
+        (3, Fraction(3, 4), 100, 75),
+        (1, Fraction(1, 4), 100, 25),
+    ]
+    assert (a.timeout_s, b.timeout_s) == (3.0, 1.0)
+
+
+def test_an_endpoints_load_takes_the_place_of_the_tasks_stages_and_its_stages_that_of_the_tasks_load():
+    stages = [{"rate": 10, "duration": "1s"}]
+    plain, own = task_of(stages=stages, endpoints={"plain": {}, "own": {"duration": "5s"}}).resolved()
+    rate, staged = task_of(rate=7, duration="9s", endpoints={"rate": {}, "staged": {"stages": stages}}).resolved()
+
+    assert (len(plain.stages), len(own.stages), own.rate_per_s, own.duration_s) == (1, 0, 8, 5.0)
+    assert (rate.rate_per_s, rate.duration_s) == (7, 9.0)
+    assert (staged.rate_per_s, staged.duration_s, staged.stages[0].begin, staged.planned_length_s) == (None, None, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "http2"),
+    [
+        ({}, ""),
+        ({"http2": False}, ""),
+        ({"http2": True}, "prior-knowledge"),
+        ({"http2": True, "url": "HTTPS://h/"}, "alpn"),
+        ({"http2": "prior-knowledge", "url": "https://h/"}, "prior-knowledge"),
+    ],
+)
+def test_http2_is_agreed_on_over_tls_and_known_beforehand_without(settings, http2):
+    assert endpoint_of(**settings).http2 == http2
+
+
+@pytest.mark.parametrize(
+    ("settings", "period"),
+    [
+        ({}, 100),
+        ({"traceShare": 0}, 0),
+        ({"traceShare": 1}, 1),
+        ({"traceShare": 0.3}, 3),
+        ({"headers": {"TraceParent": "x"}}, 0),
+    ],
+)
+def test_every_so_manyth_request_is_traced_unless_the_user_does(settings, period):
+    assert endpoint_of(**settings).trace_period == period
+
+
+def test_data_makes_it_a_template_and_tells_its_format_by_its_ending():
+    rows = endpoint_of(url=f"{URL}{{{{ row.id }}}}", data={"rows": [{"id": 7, "Name": "Ada"}]})
+    formats = [{"file": "a.CSV"}, {"url": "http://h/a.jsonl?v=1.csv"}, {"file": "a", "format": "json-lines"}]
+
+    assert (rows.is_template, rows.url, rows.data.rows[0], rows.data.read_as) == (
+        True,
+        f"{URL}{{{{ row.id }}}}",
+        {"id": 7, "Name": "Ada"},
+        None,
+    )
+    assert [endpoint_of(data=one).data.read_as for one in formats] == ["csv", "json-lines", "json-lines"]
+    assert not endpoint_of(url=f"{URL}{{{{x}}}}").is_template
+
+
+def test_checks_become_what_agents_run():
+    checks = [{"contains": "a"}, {"regex": "b+"}, {"jsonPath": "$.c", "equals": {"d": [1]}}, {"maxBytes": 5}]
+
+    assert [check.as_message() for check in endpoint_of(checks=checks).checks] == [
+        Check(CheckKind.CONTAINS, "a"),
+        Check(CheckKind.REGEX, "b+"),
+        Check(CheckKind.JSON_PATH, "$.c", '{"d":[1]}'),
+        Check(CheckKind.MAX_BYTES, "5"),
+    ]
+
+
+def test_what_connections_and_requests_are_like_is_read():
+    tls = {"ca": "ca.pem", "cert": "c.pem", "key": "k.pem", "minVersion": 1.3, "serverName": "s", "alpn": ["http/1.1"]}
+    endpoint = endpoint_of(
+        url="https://h/", tls=tls, keepAlive=False, redirects=3, auth={"bearer": {"tokenFile": "t"}}, arrival="poisson"
+    )
+
+    assert (endpoint.tls.min_version, endpoint.tls.server_name, endpoint.tls.alpn) == ("1.3", "s", ("http/1.1",))
+    assert (endpoint.keep_alive, endpoint.requests_per_connection, endpoint.redirects) == (False, 0, 3)
+    assert (endpoint.auth.bearer.token_file, endpoint.arrival, endpoint.seed) == ("t", "poisson", 0)
+    assert endpoint_of(requestsPerConnection=5, qps=-1, thinkTime="250ms").think_s == 0.25
+
+
+def test_abort_conditions_are_the_tasks():
+    (condition,) = task_of(abortOn=[{"metric": "http/error-rate", "upper": "10%"}]).abort_on
+
+    assert (condition.slo.limit, condition.min_requests) == (Decimal("0.1"), 100)

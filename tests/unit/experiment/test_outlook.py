@@ -70,6 +70,51 @@ def test_what_cannot_come_out_well_is_said_before_any_load(http, upper, path, co
     assert words in caution.message
 
 
+@pytest.mark.parametrize(
+    ("http", "metric", "said"),
+    [
+        ({"step": {"from": 5, "to": 50, "by": 45, "duration": "10s"}}, "http@5/latency-p99", "the plan has 50"),
+        ({"rate": 50, "duration": "10s", "measure": {"from": "9s"}}, "http/latency-p99", "the plan has 50"),
+        (
+            {"mix": True, "rate": 30, "duration": "5s", "endpoints": {"a": {"weight": 2}, "b": {}}},
+            "http-b/latency-p99",
+            "the plan has 50",
+        ),
+        (
+            {"rate": 10, "duration": "60s"},
+            {"metric": "http/latency-p99", "limit": 50, "window": "5s"},
+            "a window has at most 50",
+        ),
+    ],
+)
+def test_evidence_is_counted_by_stage_measured_part_share_of_a_mix_and_window(http, metric, said):
+    limit = metric if isinstance(metric, dict) else {"metric": metric, "limit": 50}
+    (caution,) = cautions_of(http, [limit])
+
+    assert caution.code is Code.THIN_EVIDENCE
+    assert f"needs 100 requests to be decided, and {said}: send more" in caution.message
+
+
+def test_the_total_of_a_mix_has_the_evidence_of_all_and_the_longest_timeout():
+    mix = {"mix": True, "rate": 30, "duration": "5s", "endpoints": {"a": {"timeout": "1s"}, "b": {}}}
+
+    assert cautions_of(mix, {"http/latency-p99": "2s", "http/error-count": 0}) == ()
+    (caution,) = cautions_of(mix, {"http-a/latency-max": "2s"})
+    assert caution.code is Code.LIMIT_ABOVE_TIMEOUT
+
+
+def test_connections_that_may_grow_are_bounded_by_what_may_be_under_way():
+    (caution,) = cautions_of({"rate": 50_000, "maxInFlight": 20})
+
+    assert (caution.path, caution.code) == ("spec[0].with.maxInFlight", Code.RATE_NEEDS_CONNECTIONS)
+    assert cautions_of({"rate": 50_000}) == ()
+    assert cautions_of({"rate": 50_000, "http2": True, "connections": 1}) == ()
+
+
+def test_waiting_is_not_ended_by_a_timeout():
+    assert cautions_of({}, {"http/wait-max": "5s"}) == ()
+
+
 def test_an_endpoints_caution_names_the_endpoint():
     (caution,) = cautions_of({"endpoints": {"a": {}, "b": {"qps": 8000, "connections": 4}}})
 

@@ -119,6 +119,25 @@ def test_field_names_match_in_any_case_and_the_names_of_users_keep_theirs():
     assert experiment.spec[1].rewards[0].goal is Goal.MIN
 
 
+def test_fields_of_parts_match_in_any_case_at_any_depth_and_columns_keep_theirs():
+    text = f"""
+    spec:
+    - task: http
+      with:
+        url: {URL}
+        STAGES: [{{Rate: 5, DURATION: 1s, From: 1}}]
+        Data: {{Rows: [{{Id: 7}}]}}
+        AUTH: {{Basic: {{USER: ada, PasswordENV: P}}}}
+        abortON: [{{METRIC: http-A/rate, Lower: 1}}]
+        endpoints: {{A: {{Checks: [{{JSONpath: $.A, Equals: {{B: 1}}}}], Measure: {{TO: 1s}}}}}}
+    """
+    (endpoint,) = load(text).spec[0].resolved()
+
+    assert (endpoint.stages[0].begin, endpoint.stages[0].end, endpoint.measure_to_s) == (1, 5, 1.0)
+    assert (endpoint.data.rows, endpoint.auth.basic.password_env) == (({"Id": 7},), "P")
+    assert (endpoint.checks[0].json_path, endpoint.checks[0].equals) == ("$.A", {"B": 1})
+
+
 def test_one_field_in_two_spellings_is_a_mistake():
     assert mistakes_of({"task": "http", "with": {"url": URL, "qps": 1, "QPS": 2}}) == [
         "spec[0].with.QPS: the same field as qps: give it once"
@@ -304,15 +323,14 @@ def test_experiments_are_frozen():
         experiment.spec = ()
 
 
+FUZZED = """task with url qps SLOs upper metric limit endpoints errorRanges stages step from rate users duration mix headers
+auth tls alpn data rows checks jsonPath equals template measure http2 abortOn maxInFlight"""
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                ["task", "with", "url", "qps", "SLOs", "upper", "metric", "limit", "endpoints", "errorRanges"]
-            )
-            | st.text(max_size=4),
+            st.sampled_from(FUZZED.split()) | st.text(max_size=4),
             inner,
             max_size=4,
         )
