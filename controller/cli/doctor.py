@@ -99,13 +99,18 @@ def _of_flags(load: "Load", connections: int | None, agents: int | None) -> "Loa
 
 def _experiment(files: list[str]) -> "Experiment":
     """One file with a spec is an experiment; anything else is values."""
-    from controller.cli.documents import from_values  # noqa: PLC0415 not for --help
+    from controller.cli.documents import MAX_BYTES, from_values  # noqa: PLC0415 not for --help
+    from controller.errors import BadInputError  # noqa: PLC0415
     from controller.experiment.document import parse_yaml  # noqa: PLC0415
     from controller.experiment.spec import from_document  # noqa: PLC0415
 
     path = Path(files[0])
     if len(files) == 1 and path.is_file():
-        document = parse_yaml(path.read_bytes(), str(path))
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise BadInputError(f"--values: {path} can't be read: {error.strerror or error}") from error
+        document = parse_yaml(text, str(path), max_bytes=MAX_BYTES)
         if isinstance(document, dict) and any(key.lower() == "spec" for key in document):
             return from_document(document, str(path))
     return from_values(files, (), (), (), lenient=False)[1]

@@ -94,7 +94,7 @@ def clocks(here: Sequence[Hello]) -> list[Line]:
     named = ", ".join(
         f"{hello.agent} {hello.clock_offset_ns / 1e6:+,.1f} ± {hello.clock_error_ns / 1e6:.1f} ms" for hello in known
     )
-    told = f"ahead of the agents' by {named}"
+    told = f"this one is ahead of the agents' by {named}"
     if max(hello.clock_error_ns for hello in known) > UNSURE_NS:
         return [warn("clocks", f"{told}; they start that far apart", "a NATS server nearer to the agents")]
     if max(abs(hello.clock_offset_ns) for hello in known) > SPREAD_NS:
