@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check soak docs format clean
+.PHONY: demo test check soak bench fuzz docs format clean
 demo: $(VENV)/.installed    ## a sample service, NATS, two agents, one experiment
 	@$(BIN)/seatrial demo
 
@@ -15,6 +15,12 @@ check: $(VENV)/.installed   ## formatting, lint, types, who imports whom
 
 soak: $(VENV)/.installed    ## 100 short runs beside a compile: how often is a healthy target not passed?
 	$(BIN)/pytest -m soak -s
+
+bench: $(VENV)/.installed   ## one agent side by side with wrk and others, and the page that tells; SOAK=1 adds 10 minutes of memory
+	$(BIN)/python tests/bench/bench.py $(if $(SOAK),--soak) $(BENCH)
+
+fuzz: $(VENV)/.installed    ## FUZZ_S seconds (60) of hostile bytes against all that reads a server's
+	$(BIN)/python tests/fuzz/fuzz.py
 
 docs: $(VENV)/.installed    ## the reference of experiment.yaml, from its schema
 	$(BIN)/python docs/generate.py

@@ -114,10 +114,8 @@ def main() -> None:
     sys.stdout.write(f"http://127.0.0.1:{target.port}/\n")
     sys.stdout.flush()
     target.serve()
-    scripted = [float(delay_us(number)) for number in range(max(1000, len(target.took_us)))]
     log = {
         "requests": len(target.took_us),
-        "scripted_us": percentiles(scripted),
         "took_us": percentiles(target.took_us),
         "is_real_time": is_real_time,
     }

@@ -13,8 +13,12 @@ from pathlib import Path
 
 from machine import Cores, NotRunError, first_version, program
 from processes import run, started
+from scripted_target import PERCENTILES, STEPS_US
 
 SCRIPTED = Path(__file__).with_name("scripted_target.py")
+PROBE = Path(__file__).with_name("probe.py")
+PROBES = 500
+SCRIPT_US = dict(zip(PERCENTILES, STEPS_US, strict=True))
 START_S = 10.0
 SMALL_BYTES = 128
 JSON_BYTES = 10 * 1024
@@ -113,7 +117,6 @@ class Scripted:
     """What the scripted target did: how long its answers took, from the request's arrival, by its own clock."""
 
     requests: int
-    scripted_us: dict[str, float]
     took_us: dict[str, float]
     is_real_time: bool
 
@@ -139,6 +142,15 @@ def scripted_target(cores: Cores) -> Iterator[ScriptedTarget]:
     """A scripted target on the server's core, for the length of the block."""
     with started([sys.executable, str(SCRIPTED)], core=cores.server) as process:
         yield ScriptedTarget(process)
+
+
+def crossing_us(cores: Cores) -> float:
+    """What the way to a scripted target and back adds to its own figures, by the median of a client that never sleeps."""
+    with scripted_target(cores) as target:
+        ran = run([sys.executable, str(PROBE), target.url, str(PROBES)], START_S, core=cores.client)
+        if ran.code:
+            raise NotRunError(f"the scripted target could not be probed: {ran.err.strip().splitlines()[-1:]}")
+        return float(json.loads(ran.out)["50"]) - target.finish().took_us["50"]
 
 
 def _json_answer() -> str:

@@ -1,21 +1,25 @@
 """`make fuzz`: FUZZ_S seconds (60) of inputs from FUZZ_SEED (drawn, and printed) against all that reads a server's bytes.
 
-An input that raises, is read differently when cut differently, or takes too long is printed, and the exit code is 1.
+An input that raises, is read differently when cut differently, or takes too long is kept in a file that is named, and
+the exit code is 1.
 """
 
 import faulthandler
 import os
 import secrets
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 
 from mutate import Mutator
 from subjects import SUBJECTS, Subject
 
 MOST_S = 2.0  # for one input, however it is cut; an ordinary one takes less than a millisecond
 HANG_S = 30.0
+SHOWN = 4000
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,9 @@ def main() -> int:
         tried, failure = fuzz(subject, seed, seconds / len(SUBJECTS))
         sys.stdout.write(f"{subject.name}: {tried:,} inputs, FUZZ_SEED={seed}: {'FAILED' if failure else 'all well'}\n")
         if failure:
-            sys.stdout.write(f"the input: {failure.data!r}\n{failure.why}\n")
+            kept = Path(tempfile.gettempdir()) / f"seatrial-fuzz-{seed}.bin"
+            kept.write_bytes(failure.data)
+            sys.stdout.write(f"the input is {kept}, and begins with {failure.data[:SHOWN]!r}\n{failure.why[-SHOWN:]}\n")
             return 1
     return 0
 

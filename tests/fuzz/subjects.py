@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from corpus import HTTP1, HTTP1_WORDS, HTTP2, HTTP2_WORDS, Pieces
+from exchanges import TARGETS, exchange, new_driver
 from mutate import Mutator
 
 from agent.drivers.blocks import Head, Heads, block_of
@@ -63,6 +64,22 @@ def check_response(data: bytes, mutator: Mutator) -> None:
             assert cut == known, f"is_head={is_head}, in one piece: {whole}; in {len(chunks)}: {cut}"
 
 
+def check_exchange(data: bytes, mutator: Mutator) -> None:
+    """One exchange: cut anywhere; and by a driver that knows this answer, and its like, already."""
+    target = mutator.random.randrange(len(TARGETS))
+    fresh = exchange(new_driver(), target, [data])
+    for chunks in ([data[at : at + 1] for at in range(len(data))], mutator.chunks(data)):
+        cut = exchange(new_driver(), target, chunks)
+        known = fresh.with_the_unknowns_of(cut)
+        assert cut == known, f"{TARGETS[target].endpoint}, in one piece: {fresh}; in {len(chunks)}: {cut}"
+    driver = new_driver()
+    for like in (data[:-1], data + b"x", data):
+        exchange(driver, target, [like])
+        exchange(driver, 0, [like])
+    again = exchange(driver, target, [data])
+    assert again == fresh, f"{TARGETS[target].endpoint}, at first: {fresh}; once known: {again}"
+
+
 Told = list[tuple[int, str, object]]
 
 
@@ -105,5 +122,6 @@ def check_session(data: bytes, mutator: Mutator) -> None:
 
 SUBJECTS = (
     Subject("an HTTP/1.1 response", HTTP1, HTTP1_WORDS, check_response),
+    Subject("an HTTP/1.1 exchange", HTTP1, HTTP1_WORDS, check_exchange),
     Subject("an HTTP/2 connection", HTTP2, HTTP2_WORDS, check_session),
 )
