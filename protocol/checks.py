@@ -18,6 +18,7 @@ MOST_STEPS = 64
 _NAME = re.compile(r"[^.\[\]\"'\s*?()@$][^.\[\]\"'\s*?()]*")
 _INDEX = re.compile(r"\[\s*(\d{1,9})\s*\]")
 _QUOTED = re.compile(r"""\[\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')\s*\]""")
+_UNFIT = re.compile(r'["\\\x00-\x1f]')  # for the name of a msgspec field
 _EXAMPLE = 'such as $.items[0].name or $["a name"]'
 
 Run = Callable[[bytes], str]
@@ -79,11 +80,18 @@ def _regex(pattern: str) -> Run:
     if not pattern:
         raise ValueError("expected a regular expression, got none")
     try:
-        search = re.compile(pattern.encode()).search
+        search = _search(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"expected a regular expression, got {_short(pattern)!r}: {error}") from error
     why = f"regex: expected a body that matches {_short(pattern)!r}"
     return lambda body: "" if search(body) else f"{why}, got {_excerpt(body)}"
+
+
+def _search(pattern: str) -> Callable[[bytes], object]:
+    if pattern.isascii():
+        return re.compile(pattern.encode()).search
+    search = re.compile(pattern).search  # of bytes, `é?` would be half a letter, and perhaps the other half
+    return lambda body: search(body.decode("utf-8", "replace"))
 
 
 def _max_bytes(argument: str) -> Run:
@@ -139,6 +147,8 @@ def _found(body: bytes, path: JsonPath, find: Callable[[Any], Any]) -> Any:
 
 def _finder(path: JsonPath) -> Callable[[Any], Any]:
     """What finds a path's value in JSON text, UNSET if there is none; `ValidationError` where the shape is another."""
+    if any(isinstance(step, str) and _UNFIT.search(step) for step in path):
+        return lambda text: _walked(msgspec.json.decode(text), path)
     names = list(takewhile(lambda step: isinstance(step, str), path))
     rest = path[len(names) :]
     shape: Any = list[msgspec.Raw] if rest else Any
