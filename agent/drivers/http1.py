@@ -148,7 +148,8 @@ class Http1Driver:
         if key not in self._redirected:
             if len(self._redirected) >= _REDIRECTED_KEPT:
                 self._redirected.clear()
-            self._redirected[key] = request_of(redirected(request.target, redirect), self._user_agent)
+            onward = redirected(request.target, redirect)
+            self._redirected[key] = request_of(onward, self._user_agent, trace_salt=request.trace_salt)
         return self._redirected[key]
 
     def go_on(self, before: Connection, request: Request, number: int, *, is_free: bool) -> None:

@@ -41,7 +41,7 @@ def follow(request_url: str, method: str, status: int, location: str) -> Redirec
         origin = Origin.of(url)
     except ValueError:  # a port that is none, brackets that don't close
         return None
-    if parts.scheme not in ("http", "https") or not origin.host or origin.port == 0 or len(url) > MAX_URL_CHARACTERS:
+    if parts.scheme not in ("http", "https") or not origin.host or parts.port == 0 or len(url) > MAX_URL_CHARACTERS:
         return None
     asks_anew = (status == 303 and method != "HEAD") or (status in (301, 302) and method == "POST")
     return Redirect(

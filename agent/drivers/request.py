@@ -57,9 +57,10 @@ class Origin:
 class Request:
     """The requests of one target, and how their responses are judged; `ValueError` if its templates can't be used.
 
-    `wire` is the bytes of each request that carries no trace where those are all the same, else None. `is_error` is indexed by status code.
-    `keeps_body` is how many bytes of a response's body are needed for evidence and checks. Requests with the same
-    `trace_salt` have the same trace ids, as those that follow a redirect should.
+    `wire` is the bytes of each request that carries no trace, where those are all the same, else None; with
+    `is_constant` there is no other. `is_error` is indexed by status code. `keeps_body` is how many bytes of a response's
+    body are needed for evidence and checks. Requests with the same `trace_salt` have the same trace ids, as those that
+    follow a redirect should.
     """
 
     __slots__ = (
@@ -69,7 +70,6 @@ class Request:
         "_fields",
         "_head",
         "_path",
-        "_plain",
         "_rows",
         "_says_length",
         "_wall_ns",
@@ -113,15 +113,14 @@ class Request:
         self.authority = host.render(0, _NO_ROW, 0) if host.is_constant else authority
         self._rows: Sequence[Mapping[str, str]] = _rows(target, self._head.columns | self._body.columns)
         is_same = self._head.is_constant and self._body.is_constant
-        self._plain = self._http1(0, b"") if is_same else None
+        self.wire = self._http1(0, b"") if is_same else None
         self.is_constant = is_same and not self.trace_period
-        self.wire = self._plain
 
     def render(self, number: int) -> bytes:
         """Request `number` for HTTP/1.1."""
         if self.trace_period and number % self.trace_period == 0:
             return self._http1(number, b"traceparent: %b\r\n" % self._traceparent(number))
-        return self._plain or self._http1(number, b"")
+        return self.wire or self._http1(number, b"")
 
     def parts(self, number: int) -> Parts:
         """Request `number` for HTTP/2."""

@@ -34,16 +34,6 @@ class Material:
         return f"Material(body={len(self.body)} bytes, rows={len(self.rows)} bytes)"
 
 
-def read_all_payloads(experiment: Experiment) -> dict[int, dict[str, bytes]]:
-    """The request bodies of all http tasks, by task and endpoint; `BadInputError` before anything has run."""
-    tasks = enumerate(experiment.spec)
-    return {
-        number: {endpoint.name: _payload(endpoint) for endpoint in task.resolved()}
-        for number, task in tasks
-        if isinstance(task, HttpTask)
-    }
-
-
 def read_material(experiment: Experiment) -> dict[int, dict[str, Material]]:
     """What the requests of all http tasks are made of, by task and endpoint; `BadInputError` with every mistake."""
     mistakes: list[str] = []
