@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schedule_samples import dues, kolmogorov_smirnov, stages, together_ns
 
+from protocol.arrivals import Course, Evenly, Ramp, Scattered, Varying
 from protocol.schedule import NS_PER_S, Arrival, Shape, Stage, Timetable
 
 quick = settings(deadline=None, max_examples=100)
@@ -130,3 +131,47 @@ def test_poisson_arrivals_on_ramps_follow_the_cumulative_rate(listed, agents):
     assert abs(len(found) - total) < 4 * float(total) ** 0.5
     assert kolmogorov_smirnov(np.array(places) / float(total)) < 1.95
     assert kolmogorov_smirnov(1 - np.exp(-np.diff(places))) < 1.95
+
+
+@pytest.mark.parametrize(
+    ("busy", "idle"),
+    [
+        (Stage("6196.377", "6196.377", 826_208_580), Stage("0.00007", "0.00007", 7_146_109_790_571)),
+        (Stage("12042.876", "12042.876", 780_249_217), Stage("0.0003", "0.0003", 1_851_435_239_694)),
+    ],
+    ids=["the last one begins a block", "the last one is due at the very end"],
+)
+def test_rounding_moves_no_request_out_of_its_stage_or_its_count(busy, idle):
+    timetable = Timetable(Shape(stages=(busy, idle)))
+    last = timetable.planned - 1
+
+    due = timetable.due_ns(last)
+
+    assert busy.duration_ns <= due < timetable.length_ns
+    assert [timetable.due_count(due + off) for off in (-1, 0)] == [last, last + 1]
+
+
+@pytest.mark.parametrize("end", ["3.950", "17.286", "0.012", "3.358", "0.331"])
+def test_the_first_request_of_a_ramp_from_nothing_is_due_at_once(end):
+    assert Timetable(Shape(stages=(Stage("0", end, 1_127_843_333_205),))).due_ns(0) == 0
+
+
+class Misjudging(Course):
+    """A course whose estimates are far worse than rounding makes them."""
+
+    off = 0
+
+    def reached(self, elapsed_ns):
+        return max(0.0, super().reached(elapsed_ns) + self.off)
+
+
+@pytest.mark.parametrize("places", [Evenly(), Scattered(4)], ids=["even", "poisson"])
+@pytest.mark.parametrize("off", [-2500, -1, 0, 1, 2500])
+def test_what_is_due_is_counted_exactly_however_rough_the_estimate(places, off):
+    course = Misjudging([Ramp(Fraction(0), Fraction(3000), 4 * NS_PER_S)])
+    course.off = off
+    arrivals = Varying(course, places, None)
+    listed = arrivals.due_many(0, 1, arrivals.planned)
+    instants = range(0, 4 * NS_PER_S, 7_654_321)
+
+    assert [arrivals.due_count(instant) for instant in instants] == listed.searchsorted(instants, "right").tolist()
