@@ -84,9 +84,9 @@ def secrets_of(target: Target, numbers: Iterable[int] = ()) -> list[str]:
         if not _SECRET_NAME.search(name):
             continue
         for sent in _sent(target, value, numbers):
-            for secret in _parts(sent):
+            for secret in (part for part in _parts(sent) if len(part) >= LEAST_CHARACTERS):
                 found |= {secret, quote(secret, safe=""), msgspec.json.encode(secret)[1:-1].decode()}
-    return sorted((secret for secret in found if len(secret) >= LEAST_CHARACTERS), key=lambda text: (-len(text), text))
+    return sorted(found, key=lambda text: (-len(text), text))
 
 
 def _sent(target: Target, value: str, numbers: Iterable[int]) -> Iterator[str]:
