@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b, shake_128
 from urllib.parse import quote
 
@@ -228,7 +229,12 @@ def _timestamp_ms(_number: int, _row: Mapping[str, str], now_ns: int) -> str:
 
 def _iso_time(_number: int, _row: Mapping[str, str], now_ns: int) -> str:
     seconds, rest_ns = divmod(now_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z"
+    return f"{_second(seconds)}.{rest_ns // 1_000_000:03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def _random(arguments: list[str], place: int) -> _Word:
