@@ -21,7 +21,7 @@ _PAIRS = {pair: index for index, pair in enumerate(HeaderTable.STATIC_TABLE, 1) 
 _NAMES = {pair[0]: index for index, pair in reversed(tuple(enumerate(HeaderTable.STATIC_TABLE, 1)))}
 _SECRET = frozenset({b"authorization", b"cookie", b"proxy-authorization"})
 # Of HTTP/1.1 alone; in HTTP/2 they make a message malformed (RFC 9113, 8.2.2).
-OF_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+_OF_CONNECTION = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
 _NO_NAME = frozenset([*range(0x21), *range(0x41, 0x5B), 0x3A, *range(0x7F, 0x100)])
 _NO_VALUE = frozenset({0, 10, 13})
 
@@ -98,7 +98,7 @@ def _head_of(headers: Headers) -> Head:
         is_regular = True
         if not name or not _NO_NAME.isdisjoint(name) or not _NO_VALUE.isdisjoint(value):
             return Head(0, headers, fault=f"the header {_shown(name)} has characters that none may have")
-        if name in OF_CONNECTION:
+        if name in _OF_CONNECTION:
             return Head(0, headers, fault=f"the header {_shown(name)} is of HTTP/1.1 alone")
         if name == b"content-length":
             if not value.isdigit() or len(value) > 18 or length not in (-1, int(value)):
