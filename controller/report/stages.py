@@ -157,16 +157,24 @@ def shape_facts(run: RunResult, segment: SegmentResult) -> list[str]:
     facts = []
     if segment.load == "open" and segment.arrival == "poisson":
         facts.append(f"Poisson arrivals from seed {run.seed}")
-    if segment.connections_open:
-        facts.append(
-            f"{figure(segment.connections_open, group=True)} of at most "
-            f"{figure(segment.connections, group=True)} connections came to be used"
-        )
+    if could_grow(segment):
+        facts.append(f"{connections_text(segment)} connections came to be used")
     if segment.streams > 1:
         facts.append(f"up to {figure(segment.streams)} requests at once on each connection (HTTP/2 streams)")
     if window := measured_text(segment):
         facts.append(f"only requests planned {window} are measured")
     return facts
+
+
+def could_grow(segment: SegmentResult) -> bool:
+    """Whether the load came to use fewer connections than it was allowed."""
+    return 0 < segment.connections_open < segment.connections
+
+
+def connections_text(segment: SegmentResult) -> str:
+    """How many connections were used, and at most, where that differs."""
+    most = figure(segment.connections, group=True)
+    return f"{figure(segment.connections_open, group=True)} of at most {most}" if could_grow(segment) else most
 
 
 def measured_text(segment: SegmentResult) -> str:

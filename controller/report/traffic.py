@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from controller.experiment.result import AgentResult, Distribution, Sample, SegmentResult, TargetResult
 from controller.report.numbers import figure, share, size
-from controller.report.stages import measured_length_s
+from controller.report.stages import connections_text, measured_length_s
 
 PHASES = (
     ("connect", "connect", "of each new connection"),
@@ -87,8 +87,7 @@ def _flow(count: int, seconds: float) -> str:
 
 
 def _connections(segment: SegmentResult) -> str:
-    most = figure(segment.connections, group=True)
-    text = f"{figure(segment.connections_open, group=True)} of at most {most}" if segment.connections_open else most
+    text = connections_text(segment)
     return f"{text} with {figure(segment.streams)} streams each" if segment.streams > 1 else text
 
 
