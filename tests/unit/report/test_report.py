@@ -2,6 +2,7 @@ import itertools
 import subprocess
 import sys
 
+import load_samples
 import pytest
 import report_samples as samples
 from hypothesis import HealthCheck, given, settings
@@ -11,9 +12,11 @@ from controller.errors import BadInputError
 from controller.experiment.result import Outcome, Result
 from controller.report import FORMATS, ReportInput, render
 
+STORIES = (*samples.STORIES, *load_samples.STORIES)
+
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("story", samples.STORIES, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 def test_the_same_result_gives_the_same_text(story, form):
     assert render(story(), form) == render(story(), form.upper())
 
@@ -73,7 +76,14 @@ series = st.fixed_dictionaries(
 )
 sample = st.fixed_dictionaries(
     {"kind": names, "plannedS": numbers, "lagMs": numbers, "responseMs": numbers},
-    optional={"status": optional(counts), "error": names, "body": names, "waitMs": optional(numbers)},
+    optional={
+        "status": optional(counts),
+        "error": names,
+        "body": names,
+        "trace": names,
+        "waitMs": optional(numbers),
+        "ttfbMs": optional(numbers),
+    },
 )
 
 
@@ -82,9 +92,23 @@ def clocks(draw):
     # One drawn distribution for all but two of the clocks: drawing each apart takes ten times as long.
     one, other = draw(distributions()), draw(distributions())
     given = {"response": one, "service": other, "wait": other, "lag": other, "ok": one, "errors": other}
-    return {**given, "latency": draw(st.sampled_from(["response", "service"]))}
+    split = {name: draw(st.sampled_from([one, other, {"count": 0}])) for name in ("ttfb", "body", "connect", "tls")}
+    return {**given, **split, "latency": draw(st.sampled_from(["response", "service"]))}
 
 
+stage = st.fixed_dictionaries(
+    {
+        "name": names,
+        "provider": st.sampled_from(["http@a", "http"]),
+        "startsS": numbers,
+        "endsS": numbers,
+        "beginsAt": numbers,
+        "endsAt": numbers,
+        "account": accounts,
+        "latency": distributions(),
+    },
+    optional={"ratePerS": optional(numbers), "meetsSlos": optional(st.booleans())},
+)
 targets = st.fixed_dictionaries(
     {"account": accounts, "clocks": clocks(), "series": series},
     optional={
@@ -95,6 +119,12 @@ targets = st.fixed_dictionaries(
         "errorClasses": st.dictionaries(names, counts, max_size=3),
         "statusCodes": st.dictionaries(names, counts, max_size=3),
         "samples": st.lists(sample, max_size=2),
+        "stages": st.lists(stage, max_size=2),
+        "weight": st.integers(0, 3),
+        "ratePerS": optional(numbers),
+        "redirects": counts,
+        "addresses": counts,
+        "remotes": st.lists(names, max_size=10),
     },
 )
 segments = st.fixed_dictionaries(
@@ -105,10 +135,20 @@ segments = st.fixed_dictionaries(
         "ratePerS": optional(numbers),
         "achievedPerS": optional(numbers),
         "elapsedS": numbers,
+        "ended": st.sampled_from(["complete", "aborted"]),
+        "total": optional(targets),
+        "streams": counts,
+        "connections": counts,
+        "connectionsOpen": counts,
+        "measuredFromS": optional(numbers),
+        "measuredToS": optional(numbers),
+        "bestStage": names,
     },
 )
 agents = st.fixed_dictionaries(
-    {"agent": names}, optional={"cpuShare": optional(numbers), "lagP99Ms": optional(numbers)}
+    {"agent": names},
+    optional={name: optional(numbers) for name in ("cpuShare", "lagP99Ms", "cpuQuota", "rssMib")}
+    | dict.fromkeys(("throttled", "files", "filesLimit", "ports", "portsLimit"), counts),
 )
 runs = st.fixed_dictionaries(
     {"runId": names, "task": counts, "startedAt": names, "account": accounts},
@@ -130,6 +170,9 @@ slos = st.fixed_dictionaries(
         "valueIsLowerBound": st.booleans(),
         "satisfied": optional(st.booleans()),
         "wouldBe": optional(st.booleans()),
+        "unit": st.sampled_from(["msec", "1/s", "bytes", "fraction", ""]),
+        "window": st.sampled_from(["", "10s"]),
+        "worstWindow": optional(st.tuples(numbers, numbers)),
         "version": st.integers(min_value=0, max_value=2),
     },
 )

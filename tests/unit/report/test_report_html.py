@@ -4,10 +4,13 @@ import json
 import re
 from html.parser import HTMLParser
 
+import load_samples
 import pytest
 import report_samples as samples
 
 from controller.report import render
+
+STORIES = (*samples.STORIES, *load_samples.STORIES)
 
 SCRIPT = re.compile(r"<script([^>]*)>(.*?)</script>", re.DOTALL)
 
@@ -15,7 +18,7 @@ SCRIPT = re.compile(r"<script([^>]*)>(.*?)</script>", re.DOTALL)
 class Page(HTMLParser):
     """What a browser would see of a page: its elements, and whether they are closed in order."""
 
-    VOID = ("meta", "link", "br")
+    VOID = ("meta", "link", "br", "wbr")
 
     def __init__(self, text):
         super().__init__()
@@ -37,7 +40,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages():
-    return {story.__name__: render(story(), "html") for story in (*samples.STORIES, samples.large)}
+    return {story.__name__: render(story(), "html") for story in (*STORIES, samples.large)}
 
 
 def test_nothing_in_a_page_asks_a_server_for_anything(pages):

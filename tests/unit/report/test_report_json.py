@@ -1,6 +1,7 @@
 import json
 
 import jsonschema
+import load_samples
 import pytest
 import report_samples as samples
 
@@ -8,8 +9,10 @@ from controller.experiment.result import Result
 from controller.report import render
 from controller.report.json_ import json_schema
 
+STORIES = (*samples.STORIES, *load_samples.STORIES)
 
-@pytest.mark.parametrize("story", samples.STORIES, ids=lambda story: story.__name__)
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.__name__)
 def test_every_report_fits_the_published_schema(story):
     schema = json_schema()
 

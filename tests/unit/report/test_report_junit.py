@@ -1,9 +1,12 @@
 from xml.etree import ElementTree as ET
 
+import load_samples
 import pytest
 import report_samples as samples
 
 from controller.report import render
+
+STORIES = (*samples.STORIES, *load_samples.STORIES)
 
 
 def suite(document):
@@ -14,7 +17,7 @@ def outcomes(root):
     return {case.get("name"): (case[0].tag if len(case) else "ok") for case in root.iter("testcase")}
 
 
-@pytest.mark.parametrize("story", [*samples.STORIES, samples.large], ids=lambda story: story.__name__)
+@pytest.mark.parametrize("story", [*STORIES, samples.large], ids=lambda story: story.__name__)
 def test_the_counts_are_those_of_the_cases(story):
     root = suite(story())
 

@@ -1,7 +1,10 @@
+import load_samples
 import pytest
 import report_samples as samples
 
 from controller.report import render
+
+STORIES = (*samples.STORIES, *load_samples.STORIES)
 
 
 def test_the_heading_holds_the_verdict():
@@ -16,7 +19,7 @@ def test_pipes_backticks_tags_and_mentions_are_only_text():
     assert text.splitlines()[0] == ("## ⚪ a\\|b\\`c\\`&lt;img src=x&gt; @\u200bteam #\u200b12 \\[x\\](y): none")
 
 
-@pytest.mark.parametrize("story", [*samples.STORIES, samples.large], ids=lambda story: story.__name__)
+@pytest.mark.parametrize("story", [*STORIES, samples.large], ids=lambda story: story.__name__)
 def test_every_row_of_a_table_has_as_many_cells_as_its_header(story):
     width = 0
     for line in render(story(), "markdown").splitlines():

@@ -1,11 +1,14 @@
+import load_samples
 import pytest
 import report_samples as samples
 
 from controller.report import render
 from controller.report.document import outcome
 
+STORIES = (*samples.STORIES, *load_samples.STORIES)
 
-@pytest.mark.parametrize("story", [*samples.STORIES, samples.large], ids=lambda story: story.__name__)
+
+@pytest.mark.parametrize("story", [*STORIES, samples.large], ids=lambda story: story.__name__)
 def test_the_last_line_is_the_verdict(story):
     text = render(story(), "text")
 
