@@ -139,9 +139,10 @@ def _throughput(behind: _Behind, key: str) -> Chart | None:
         return None
     both = enumerate(zip(series.ok, series.errors, strict=False))
     done = [ok + errors for index, (ok, errors) in both if index not in series.missing] or [0]
+    planned = f" of {figure(sum(series.planned), group=True)} planned" if any(series.planned) else ""
     summary = (
-        f"{figure(sum(series.ok), group=True)} ok and {figure(sum(series.errors), group=True)} errors of "
-        f"{figure(sum(series.planned), group=True)} planned; in one interval at most {figure(max(done) / step)}/s, "
+        f"{figure(sum(series.ok), group=True)} ok and {figure(sum(series.errors), group=True)} errors{planned}; "
+        f"in one interval at most {figure(max(done) / step)}/s, "
         f"at least {figure(min(done) / step)}/s done.{_gaps(series)}{_what_is_measured(behind)}"
     )
     return Chart(key, "Throughput", summary, data, _over_time(behind, "requests/s"))

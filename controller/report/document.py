@@ -47,6 +47,11 @@ class Place:
     target: TargetResult = field(repr=False)
     is_total: bool = False
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it is one of the targets of a mix that is told of as a whole, too."""
+        return self.segment.total is not None and not self.is_total
+
 
 def outcome(document: ReportInput) -> Outcome:
     """The verdict; `none` where there is none yet."""

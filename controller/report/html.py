@@ -162,9 +162,9 @@ def _target_view(document: ReportInput, index: int, place: Place) -> TargetView:
         sought=target.account.tried + target.account.unsent,
         stages=stages.stage_rows(place, group=True),
         are_judged=stages.are_judged(target.stages),
-        phases=traffic.phases(target),
-        bars=traffic.bars(target),
-        facts=traffic.facts(place.segment, target),
+        phases=traffic.phases(place),
+        bars=traffic.bars(place),
+        facts=traffic.facts(place),
     )
 
 

@@ -17,7 +17,7 @@ def properties(document: ReportInput) -> Pairs:
     for place in said.places(document, warmups=False, totals=True):
         yield from _load(place)
         yield from _stages(place)
-        if not place.is_total and traffic.has_new_facts(place.target):
+        if traffic.has_new_facts(place):
             yield from _requests(place)
     for run in document.result.runs if document.result else ():
         for agent in traffic.busiest(run.agents):
@@ -51,10 +51,10 @@ def _stages(place: Place) -> Pairs:
 
 def _requests(place: Place) -> Pairs:
     name = said.short_name(place)
-    for phase in traffic.phases(place.target):
+    for phase in traffic.phases(place):
         parts = (f"{part} {part_text(phase.spread, part)} ms" for part in traffic.TIMING_PARTS)
         yield f"timing {name} {phase.name}", ", ".join(parts)
-    for fact, value in traffic.facts(place.segment, place.target):
+    for fact, value in traffic.facts(place):
         yield f"traffic {name} {fact.lower()}", value
     for sample in traffic.traced(place.target):
         yield f"trace {name}", traffic.sample_line(sample)

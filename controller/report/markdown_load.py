@@ -55,7 +55,7 @@ def details(document: ReportInput) -> str:
 
 
 def _places(document: ReportInput) -> list[Place]:
-    return [place for place in said.places(document, warmups=False) if traffic.has_new_facts(place.target)]
+    return [place for place in said.places(document, warmups=False, totals=True) if traffic.has_new_facts(place)]
 
 
 def _timing(document: ReportInput) -> str:
@@ -67,7 +67,7 @@ def _timing(document: ReportInput) -> str:
             *(part_text(phase.spread, part, group=True, absent=ABSENT) for part in traffic.TIMING_PARTS),
         )
         for place in _places(document)
-        for phase in traffic.phases(place.target)
+        for phase in traffic.phases(place)
     ]
     header = ("Endpoint", "Phase", "Count", *(f"{part} ms" for part in traffic.TIMING_PARTS))
     return _cut(table(header, rows[:MOST_ROWS], 2), len(rows)) if rows else ""
@@ -76,7 +76,7 @@ def _timing(document: ReportInput) -> str:
 def _traffic(document: ReportInput) -> str:
     lines = []
     for place in _places(document):
-        facts = ", ".join(f"{name.lower()} {value}" for name, value in traffic.facts(place.segment, place.target))
+        facts = ", ".join(f"{name.lower()} {value}" for name, value in traffic.facts(place))
         lines.append(f"- {text(f'{said.short_name(place)}: {facts}')}")
     return _cut("\n".join(lines[:MOST_ROWS]), len(lines))
 

@@ -11,7 +11,6 @@ from controller.report.slos import span_text
 
 ABSENT = "-"
 MARKS = {True: "✓", False: "✗", None: "?"}
-MOST_STAGES = 60
 
 
 @dataclass(frozen=True)

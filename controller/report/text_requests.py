@@ -45,11 +45,11 @@ def _target_name(target: TargetResult, segment: SegmentResult) -> str:
 
 def timing(document: ReportInput) -> Iterator[str]:
     """Where the time of each target's requests went, their bytes, connections and addresses, and some traces."""
-    found = [place for place in said.places(document, warmups=False) if traffic.has_new_facts(place.target)]
+    found = [place for place in said.places(document, warmups=False, totals=True) if traffic.has_new_facts(place)]
     if not found:
         return
     yield from lines.heading("Where the time went, and over which connections:")
-    rows = [_timing_row(place, phase) for place in found for phase in traffic.phases(place.target)]
+    rows = [_timing_row(place, phase) for place in found for phase in traffic.phases(place)]
     if rows:
         header = ("Phase", "Count", *(f"{part} ms" for part in traffic.TIMING_PARTS))
         several = len(found) > 1
@@ -58,7 +58,7 @@ def timing(document: ReportInput) -> Iterator[str]:
         )
     for place in found:
         yield ""
-        facts = ", ".join(f"{name.lower()} {value}" for name, value in traffic.facts(place.segment, place.target))
+        facts = ", ".join(f"{name.lower()} {value}" for name, value in traffic.facts(place))
         yield from lines.said(f"{said.short_name(place)}: {facts}.", "- ")
         for sample in traffic.traced(place.target):
             yield from lines.said(traffic.sample_line(sample), "  · ")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.experiment.result import AgentResult, Distribution, Sample, SegmentResult, TargetResult
+from controller.report.document import Place
 from controller.report.numbers import figure, share, size
 from controller.report.stages import connections_text, measured_length_s
 
@@ -14,7 +15,8 @@ PHASES = (
     ("body", "body", "first byte until done"),
 )
 TIMING_PARTS = ("p50", "p99", "max")
-BARS = (("Each request", ("ttfb", "body")), ("Each new connection", ("connect", "tls")))
+OF_CONNECTIONS = ("connect", "tls")
+BARS = (("Each request", ("ttfb", "body")), ("Each new connection", OF_CONNECTIONS))
 MOST_ADDRESSES = 8
 TRACE_KINDS = 2
 MOST_TRACES = 6
@@ -39,18 +41,18 @@ class Bar:
     parts: tuple[tuple[str, str, float, float], ...]
 
 
-def phases(target: TargetResult) -> list[Phase]:
-    """The timing split, as far as it was measured."""
+def phases(place: Place) -> list[Phase]:
+    """The timing split, as far as it was measured; the targets of a mix share their connections."""
     return [
-        Phase(key, name, note, getattr(target.clocks, key))
+        Phase(key, name, note, getattr(place.target.clocks, key))
         for key, name, note in PHASES
-        if getattr(target.clocks, key).count
+        if getattr(place.target.clocks, key).count and not (place.is_part and key in OF_CONNECTIONS)
     ]
 
 
-def bars(target: TargetResult) -> list[Bar]:
+def bars(place: Place) -> list[Bar]:
     """The averages of the timing split: unlike percentiles they add up."""
-    found = {phase.key: phase for phase in phases(target) if phase.spread.mean is not None}
+    found = {phase.key: phase for phase in phases(place) if phase.spread.mean is not None}
     made = []
     for name, keys in BARS:
         parts = [(found[key].key, found[key].name, found[key].spread.mean or 0.0) for key in keys if key in found]
@@ -61,22 +63,23 @@ def bars(target: TargetResult) -> list[Bar]:
     return made
 
 
-def has_new_facts(target: TargetResult) -> bool:
+def has_new_facts(place: Place) -> bool:
     """Whether the target tells more of its requests than results of old did."""
-    return bool(phases(target) or target.redirects or target.addresses)
+    return bool(phases(place) or place.target.redirects or place.target.addresses)
 
 
-def facts(segment: SegmentResult, target: TargetResult) -> list[tuple[str, str]]:
+def facts(place: Place) -> list[tuple[str, str]]:
     """What went over the wire, and over which connections: name and value."""
+    segment, target = place.segment, place.target
     seconds = measured_length_s(segment)
-    found = [
-        ("Sent", _flow(target.bytes_out, seconds)),
-        ("Received", _flow(target.bytes_in, seconds)),
-        ("Connections", _connections(segment)),
-        ("Reconnects", figure(target.reconnects, group=True)),
-    ]
+    found = [("Sent", _flow(target.bytes_out, seconds)), ("Received", _flow(target.bytes_in, seconds))]
     if target.redirects:
         found.append(("Redirects followed", figure(target.redirects, group=True)))
+    return found if place.is_part else [*found, *_connection_facts(segment, target)]
+
+
+def _connection_facts(segment: SegmentResult, target: TargetResult) -> list[tuple[str, str]]:
+    found = [("Connections", _connections(segment)), ("Reconnects", figure(target.reconnects, group=True))]
     if target.remotes or target.addresses:
         found.append(("Served by", addresses_text(target)))
     return found
@@ -99,7 +102,7 @@ def addresses_text(target: TargetResult) -> str:
     if not target.addresses:
         return listed + more
     words = "the only address" if target.addresses == count == 1 else f"{count} of the name's {_addresses(target)}"
-    return f"{words}: {listed}{more}" if count else words
+    return f"{words}: {listed}{more}" if count else f"none; the name has {_addresses(target)}"
 
 
 def _addresses(target: TargetResult) -> str:

@@ -63,3 +63,11 @@ def test_the_table_over_time_is_short_and_holds_every_request(counts):
 
     assert len(rows) <= 40
     assert sum(int(row[3].replace(",", "")) for row in rows) == sum(counts)
+
+
+def test_where_nobody_knows_what_was_planned_nothing_is_said_of_it():
+    target = samples.target("", 3000)
+    unplanned = target.model_copy(update={"series": target.series.model_copy(update={"planned": ()})})
+
+    assert " of 3,000 planned" in chart(target, "throughput").summary
+    assert "planned" not in chart(unplanned, "throughput").summary

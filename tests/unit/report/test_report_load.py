@@ -11,6 +11,7 @@ import report_samples as samples
 from controller.experiment.result import Bound
 from controller.report import FORMATS, render, slos, stages, traffic
 from controller.report.charts import charts_of
+from controller.report.document import Place, places
 from controller.report.metrics import metric_rows
 from controller.report.numbers import size
 
@@ -19,6 +20,10 @@ NEW_WORDS = ("Stages", "Mix", "Highest stage", "Where the time went", "Aborted",
 
 def words(markup):
     return re.sub(r"\s+", " ", re.sub(r"<(script|style).*?</\1>|<[^>]+>", " ", markup, flags=re.DOTALL))
+
+
+def place_in(segment):
+    return Place(1, samples.run(segment), segment, segment.targets[0])
 
 
 def properties(document):
@@ -158,9 +163,10 @@ def test_an_abort_is_said_before_anything_else(form):
 
 
 def test_the_parts_of_the_time_add_up_to_their_bar():
-    one = load_samples.staged().result.runs[0].segments[0].targets[0]
+    place = next(places(load_samples.staged()))
+    one = place.target
 
-    request, connection = traffic.bars(one)
+    request, connection = traffic.bars(place)
     assert sum(percent for *_, percent in request.parts) == pytest.approx(100, abs=0.02)
     assert request.mean_ms == pytest.approx(one.clocks.ttfb.mean + one.clocks.body.mean)
     assert [key for key, *_ in connection.parts] == ["connect", "tls"]
@@ -170,8 +176,19 @@ def test_without_tls_the_connection_is_all_there_is():
     one = load_samples.detailed(samples.target("", 100), 8.0)
     plain = one.model_copy(update={"clocks": one.clocks.model_copy(update={"tls": samples.spread(0, 1.0)})})
 
-    assert [phase.name for phase in traffic.phases(plain)] == ["connect", "first byte", "body"]
-    assert traffic.bars(plain)[1].parts == (("connect", "connect", pytest.approx(0.36, rel=0.1), 100.0),)
+    place = place_in(samples.segment(plain))
+    assert [phase.name for phase in traffic.phases(place)] == ["connect", "first byte", "body"]
+    assert traffic.bars(place)[1].parts == (("connect", "connect", pytest.approx(0.36, rel=0.1), 100.0),)
+
+
+def test_the_targets_of_a_mix_share_their_connections():
+    total, *parts = list(places(load_samples.mixed(), warmups=False, totals=True))
+
+    assert [phase.key for phase in traffic.phases(total)] == ["connect", "tls", "ttfb", "body"]
+    assert [name for name, _ in traffic.facts(total)][-3:] == ["Connections", "Reconnects", "Served by"]
+    for part in parts:
+        assert [phase.key for phase in traffic.phases(part)] == ["ttfb", "body"]
+        assert [name for name, _ in traffic.facts(part)] == ["Sent", "Received", "Redirects followed"]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +197,7 @@ def test_without_tls_the_connection_is_all_there_is():
         ({}, "10.0.0.1"),
         ({"addresses": 1}, "the only address: 10.0.0.1"),
         ({"addresses": 3}, "1 of the name's 3 addresses: 10.0.0.1"),
-        ({"addresses": 2, "remotes": ()}, "0 of the name's 2 addresses"),
+        ({"addresses": 2, "remotes": ()}, "none; the name has 2 addresses"),
         ({"remotes": tuple(f"10.0.0.{last}" for last in range(1, 11))}, "10.0.0.7, 10.0.0.8 and 2 more"),
     ],
 )
@@ -214,7 +231,7 @@ def test_rates_of_bytes_are_over_the_part_that_is_measured():
     one = load_samples.detailed(samples.target("", 1000), 8.0, bytes_in=2_000_000)
     part = samples.segment(one, measured_from_s=10.0, measured_to_s=20.0)
 
-    assert dict(traffic.facts(part, one))["Received"] == "2 MB (200 kB/s)"
+    assert dict(traffic.facts(place_in(part)))["Received"] == "2 MB (200 kB/s)"
 
 
 def test_charts_over_time_show_where_stages_begin_and_what_they_are_called():
@@ -279,7 +296,8 @@ def test_junit_carries_what_was_measured_as_properties():
 
     assert found["mix home"] == "weight 6, 180/s"
     assert found["stage home 500"].endswith("errors 60 (1.67%), SLOs not met")
-    assert found["timing home TLS"].startswith("p50 2.523 ms")
+    assert found["timing mix (total) TLS"].startswith("p50 2.523 ms")
+    assert "timing home TLS" not in found
     assert found["traffic home redirects followed"] == "12"
     assert found["agent agent-1"] == "CPU 31%, files 40 of 1,024, memory 59 MiB"
 
