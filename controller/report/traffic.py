@@ -1,5 +1,6 @@
 """What is said of where the time of requests went, and of their bytes and connections, the same in every format."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,7 +58,7 @@ def bars(place: Place) -> list[Bar]:
     for name, keys in BARS:
         parts = [(found[key].key, found[key].name, found[key].spread.mean or 0.0) for key in keys if key in found]
         total = sum(mean for _, _, mean in parts)
-        if total > 0:
+        if 0 < total < math.inf:
             shares = tuple((key, label, mean, round(100 * mean / total, 2)) for key, label, mean in parts)
             made.append(Bar(name, total, shares))
     return made
