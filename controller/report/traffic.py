@@ -59,7 +59,7 @@ def bars(place: Place) -> list[Bar]:
         parts = [(found[key].key, found[key].name, found[key].spread.mean or 0.0) for key in keys if key in found]
         total = sum(mean for _, _, mean in parts)
         if 0 < total < math.inf:
-            shares = tuple((key, label, mean, round(100 * mean / total, 2)) for key, label, mean in parts)
+            shares = tuple((key, label, mean, round(mean / total * 100, 2)) for key, label, mean in parts)
             made.append(Bar(name, total, shares))
     return made
 
