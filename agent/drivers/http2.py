@@ -255,9 +255,10 @@ class Http2Driver:
 
     async def _connection(self) -> Connection:
         """A connection whose server has told its settings: it is not known before what may be sent."""
+        until = asyncio.get_running_loop().time() + self._timeout_ns / 1e9
         connection, made = await self._connector.connect(lambda sock: Connection(self, sock))
         try:
-            async with asyncio.timeout(self._timeout_ns / 1e9):
+            async with asyncio.timeout_at(until):
                 await connection.settled.wait()
         except TimeoutError as late:
             connection.abort()
@@ -307,6 +308,7 @@ class Http2Driver:
 
     def _check_waiting(self, now_ns: int) -> None:
         """End the requests that found no stream: the server allows too few, say."""
-        for exchange in [one for one in self.waiting if now_ns - one.sent_ns >= one.request.timeout_ns]:
+        patience = 2 if self._connecting else 1  # a connection under way ends by itself, and tells why
+        for exchange in [one for one in self.waiting if now_ns - one.sent_ns >= patience * one.request.timeout_ns]:
             self.waiting.remove(exchange)
             self._fail(exchange, ErrorClass.CONNECT_TIMEOUT, "no stream was free within the time-out", now_ns)
