@@ -94,6 +94,7 @@ async def _serve(options: argparse.Namespace) -> None:
     import structlog  # noqa: PLC0415 see _run
 
     from agent.drivers.http1 import Http1Driver  # noqa: PLC0415
+    from agent.drivers.http2 import Http2Driver  # noqa: PLC0415
     from agent.duty import Tools  # noqa: PLC0415
     from agent.outcome import Driver, Room  # noqa: PLC0415
     from agent.policy import ANY_TARGET, Policy, read_policy  # noqa: PLC0415
@@ -111,9 +112,8 @@ async def _serve(options: argparse.Namespace) -> None:
         settings = replace(settings, agent_id=options.agent_id)
 
     def make_driver(targets: tuple[Target, ...], home: int, room: Room, user_agent: str) -> Driver:
-        return Http1Driver(
-            targets, room, home=home, user_agent=user_agent, now_ns=time.perf_counter_ns, admit=policy.admit
-        )
+        driver = Http2Driver if targets[home].http2 else Http1Driver
+        return driver(targets, room, home=home, user_agent=user_agent, now_ns=time.perf_counter_ns, admit=policy.admit)
 
     tools = Tools(make_driver=make_driver, make_waker=make_waker)
     try:

@@ -100,8 +100,14 @@ class Service:
         reply = await self._bus.request(subjects.hello(self._settings.namespace), encode(hello), deadline_s=HELLO_S)
         welcome = decode_to_agent(reply)
         if isinstance(welcome, Welcome):
-            self._term = max(self._term, welcome.term)
+            self._follow(welcome.term)
             self._note_clock(welcome.controller_at_ns, asked_ns)
+
+    def _follow(self, term: int) -> None:
+        """A new leader may have another clock: what was read off the former one says nothing about it."""
+        if term > self._term:
+            self._term = term
+            self._offsets.clear()
 
     def _note_clock(self, controller_at_ns: int, asked_ns: int) -> None:
         """How far the controller's clock is ahead of this one: half a round trip before now, give or take that half."""
@@ -206,7 +212,7 @@ class Service:
         reply = decode_to_agent(await self._bus.request(subject, encode(heartbeat), deadline_s=HEARTBEAT_S))
         if not isinstance(reply, Renewed) or reply.term < self._term:
             return
-        self._term = reply.term
+        self._follow(reply.term)
         self._note_clock(reply.controller_at_ns, asked_ns)
         if reply.is_over:
             duty.stop(Ended.LOST)

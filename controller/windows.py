@@ -52,9 +52,8 @@ class BySecond:
     def bounds_s(self, window: range) -> tuple[float, float]:
         """Where a window begins and ends, with the fractions of a second at the ends of what was measured."""
         begins_s = self.starts_s if window.start == self.whole.start else float(window.start)
-        return float(begins_s), float(max(self.ends_s, window.stop)) if window.stop == self.whole.stop else float(
-            window.stop
-        )
+        ends_s = max(self.ends_s, float(window.stop)) if window.stop == self.whole.stop else float(window.stop)
+        return begins_s, ends_s
 
     def missing_in(self, window: range) -> list[int]:
         """The seconds of a window for which a shard did not arrive."""

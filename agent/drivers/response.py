@@ -44,7 +44,9 @@ class Response:
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
-            return ErrorClass.PROTOCOL, "the server changed the protocol"
+            if not self.is_complete:
+                return ErrorClass.PROTOCOL, "the server changed the protocol"
+            self.is_kept = False
         except HttpParserError as failure:
             if not self.is_complete:
                 cause = failure.__context__ if isinstance(failure.__context__, _TooLargeError) else None
@@ -56,7 +58,8 @@ class Response:
         if self._is_surplus:
             self.is_kept = False
         if self.is_complete and self.is_plain and not self.head_length:
-            self.head_length = self.bytes_fed - self._body_bytes
+            self.head_length = data.find(b"\r\n\r\n") + 4
+            self.is_plain = self.head_length + self._body_bytes == self.bytes_fed  # and nothing behind it
         return None
 
     def on_message_begin(self) -> None:

@@ -94,7 +94,8 @@ async def run(number: int, task: HttpTask, judging: Judging, material: Mapping[s
     wanted = agents_for(task, site.agents)
     run_id = f"{site.namespace}-{token_hex(6)}"
     hellos = (await site.fleet.at_least(wanted, site.wait_s))[:wanted]
-    bodies = await _with_blobs(segments_of(task, judging.slos, material), run_id, site)
+    segments = segments_of(task, judging.slos, material)
+    bodies = await _with_blobs(segments, run_id, site)
     order = _order(run_id, plan.split(bodies, wanted), hellos, task, judging, site)
     _log.info(
         "run_planned",
@@ -109,7 +110,16 @@ async def run(number: int, task: HttpTask, judging: Judging, material: Mapping[s
         conducted = await conductor.conduct()
     finally:
         await _forget_blobs(bodies, site)
-    harvest = _harvest(conducted, number, task, order, hellos, judging)
+    # The plan's targets have no rows where those were too large for a message: the secrets in them are in these.
+    whole = {(one.endpoint, one.url): one for segment in segments for one in segment.targets}
+    telling = Telling(
+        run_id,
+        number,
+        {hello.agent: hello for hello in hellos},
+        percentiles_of(task.resolved(), judging.slos),
+        lambda target, numbers: secrets_of(whole[target.endpoint, target.url], numbers),
+    )
+    harvest = _harvest(conducted, task, order, telling, judging)
     asked = site.agents or (task.agents if isinstance(task.agents, int) else 0)
     if asked > wanted:
         message = f"{wanted} of {asked} agents took part: each needs a connection and a request of its own"
@@ -189,17 +199,8 @@ def _order(
     )
 
 
-def _harvest(
-    conducted: Conducted,
-    number: int,
-    task: HttpTask,
-    order: Order,
-    hellos: Sequence[Hello],
-    judging: Judging,
-) -> Harvest:
+def _harvest(conducted: Conducted, task: HttpTask, order: Order, telling: Telling, judging: Judging) -> Harvest:
     endpoints = {endpoint.provider: endpoint for endpoint in task.resolved()}
-    percentiles = percentiles_of(endpoints.values(), judging.slos)
-    telling = Telling(order.run_id, number, {hello.agent: hello for hello in hellos}, percentiles, secrets_of)
     harvest = Harvest(run_result(conducted, telling))
     if conducted.ended is RunEnded.FAILED:
         harvest.why = conducted.why

@@ -15,6 +15,7 @@ from agent.settings import Settings
 from agent.wake import LoopTimer
 from controller.account import Account, Conducted, account
 from controller.conductor import Conductor, Order
+from controller.experiment.abort import AbortOn
 from controller.fleet import Fleet
 from controller.leader import take_term
 from controller.plan import LoadSegment, split
@@ -81,6 +82,7 @@ class Agent:
     skew_ns: int = 0
     admit: Callable[[str], None] = lambda _url: None  # raises PermissionError for what must not be loaded
     drivers: list[tuple[str, FakeDriver]] = field(default_factory=list)
+    behave_of: dict[str, Behaviour] = field(default_factory=dict)  # by URL, where it is not the same for all
     is_dead: bool = False
 
     def __post_init__(self) -> None:
@@ -115,7 +117,8 @@ class Agent:
 
     def _make_driver(self, targets: tuple[Target, ...], home: int, room: Room, _user_agent: str) -> FakeDriver:
         url = targets[home].url
-        driver = FakeDriver(room.connections * room.streams, self.behave, lambda: self.admit(url), self._start_ns)
+        behave = self.behave_of.get(url, self.behave)
+        driver = FakeDriver(room.connections * room.streams, behave, lambda: self.admit(url), self._start_ns)
         driver.is_dead = self.is_dead
         self.drivers.append((url, driver))
         return driver
@@ -147,6 +150,7 @@ class World:
         lease_s: float | None = None,
         lead_s: float = 1.0,
         agents: Sequence[str] | None = None,
+        abort_on: tuple[AbortOn, ...] = (),
     ) -> Conductor:
         names = agents or [hello.agent for hello in await self.fleet.at_least(len(self.agents), 60)]
         plan = split(segments, len(names))
@@ -159,7 +163,7 @@ class World:
             lease_s=lease_s or (10.0 if on_loss is OnLoss.REDISTRIBUTE else 60.0),
             drain_s=2 * timeout_s + 5,
         )
-        order = Order(run_id, NAMESPACE, self.term, plan, terms.agents, terms, "test")
+        order = Order(run_id, NAMESPACE, self.term, plan, terms.agents, terms, "test", abort_on)
         loop = clock()
         return Conductor(self.bus, order, now_s=loop.time, wall_ns=lambda: WALL_NS + loop.now_ns())
 
