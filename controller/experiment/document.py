@@ -54,6 +54,8 @@ def parse_yaml(text: str | bytes, source: str, *, max_bytes: int = MAX_BYTES) ->
         document = builder.build(yaml.parse(plain, Loader=_FastLoader))
     except yaml.MarkedYAMLError as error:
         words = " ".join(str(part) for part in (error.context, error.problem) if part)
+        if "nesting depth" in words:  # newer parsers have a limit of their own, and read ahead of the builder's
+            words = f"expected at most {MAX_DEPTH} levels of nesting"
         raise BadInputError(f"{_place(source, error.problem_mark)}: not valid YAML: {words}") from error
     except yaml.YAMLError as error:
         words = " ".join(str(error).split())
