@@ -25,6 +25,7 @@ class ClosedLoad:
         self.in_flight = 0
         self._reins = reins
         self._recorder = recorder
+        self.good = recorder.good_then(self._ended)  # for drivers: a request went well
         self._stripe = segment.stripe
         self._think_ns = segment.shape.think_ns
         self._mix = Mix([target.weight for target in segment.targets], segment.shape.seed)
@@ -80,21 +81,6 @@ class ClosedLoad:
         while self.in_flight + len(self._thinking) < users and self._ask(now_ns):
             pass
         self._arm(elapsed)
-
-    def good(  # noqa: PLR0913, PLR0917 see agent.outcome.Good
-        self,
-        target: int,
-        planned_ns: int,
-        sent_ns: int,
-        first_ns: int,
-        done_ns: int,
-        status: int,
-        bytes_in: int,
-        bytes_out: int,
-    ) -> None:
-        """For drivers: a request went well."""
-        self._recorder.good(target, planned_ns, sent_ns, first_ns, done_ns, status, bytes_in, bytes_out)
-        self._ended(done_ns)
 
     def done(self, outcome: Outcome) -> None:
         """For drivers: a request ended."""

@@ -57,6 +57,7 @@ class OpenLoad:
         self.in_flight = 0
         self._reins = reins
         self._recorder = recorder
+        self.good = recorder.good_then(self._ended)  # for drivers: a request went well
         self._phases_ns = segment.phases_ns
         self._weights = [target.weight for target in segment.targets]
         self._seed = segment.shape.seed
@@ -115,21 +116,6 @@ class OpenLoad:
                 self._fill(lane)
         if self._taken < self._part.planned and self._waker is not None:
             self._waker.arm(max(self._block.due[self._at], elapsed + self._floor_ns) + self._start_ns)
-
-    def good(  # noqa: PLR0913, PLR0917 see agent.outcome.Good
-        self,
-        target: int,
-        planned_ns: int,
-        sent_ns: int,
-        first_ns: int,
-        done_ns: int,
-        status: int,
-        bytes_in: int,
-        bytes_out: int,
-    ) -> None:
-        """For drivers: a request went well."""
-        self._recorder.good(target, planned_ns, sent_ns, first_ns, done_ns, status, bytes_in, bytes_out)
-        self._ended(done_ns)
 
     def done(self, outcome: Outcome) -> None:
         """For drivers: a request ended."""

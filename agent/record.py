@@ -5,13 +5,13 @@ A request costs a few appends; everything else happens in bulk, in portions that
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappush, heappushpop
 
 import numpy as np
 import numpy.typing as npt
 
-from agent.outcome import Connected, Outcome
+from agent.outcome import Connected, Good, Outcome
 from protocol.histogram import record_rows
 from protocol.messages import TIMEOUTS, Clock, Evidence, Fate, Series, SeriesKey, Target
 from protocol.series import BODY_KEPT, FAILED_KEPT, REMOTES_KEPT, SLOWEST_KEPT, Tally
@@ -69,6 +69,7 @@ class Recorder:
         self._failed: list[Outcome] = []
         self._failed_seen: Counter[tuple[int, str]] = Counter()
         self._remotes: set[str] = set()
+        self.good = self.good_then(lambda _done_ns: None)
 
     @property
     def tried(self) -> int:
@@ -80,26 +81,35 @@ class Recorder:
         """Rows that wait to be counted."""
         return len(self._done)
 
-    def good(  # noqa: PLR0913, PLR0917 see agent.outcome.Good
-        self,
-        target: int,
-        planned_ns: int,
-        sent_ns: int,
-        first_ns: int,
-        done_ns: int,
-        status: int,
-        bytes_in: int,
-        bytes_out: int,
-    ) -> None:
-        """Count an ordinary good answer; outcomes come in the order of `done_ns`."""
-        self._planned.append(planned_ns)
-        self._sent.append(sent_ns)
-        self._done.append(done_ns)
-        self._kinds.append((target * _STATUSES + status) << 2)
-        self._bytes_in.append(bytes_in)
-        self._bytes_out.append(bytes_out)
-        if first_ns != done_ns:
-            self._firsts[self._rows + len(self._done) - 1] = first_ns
+    def good_then(self, then: Callable[[int], None]) -> Good:
+        """What counts an ordinary good answer and goes on with `then(done_ns)`: one call of a driver's does both.
+
+        Outcomes come in the order of `done_ns`.
+        """
+        add_planned, add_sent, add_done = self._planned.append, self._sent.append, self._done.append
+        add_kind, add_bytes_in, add_bytes_out = self._kinds.append, self._bytes_in.append, self._bytes_out.append
+
+        def good(  # noqa: PLR0913, PLR0917 see agent.outcome.Good
+            target: int,
+            planned_ns: int,
+            sent_ns: int,
+            first_ns: int,
+            done_ns: int,
+            status: int,
+            bytes_in: int,
+            bytes_out: int,
+        ) -> None:
+            add_planned(planned_ns)
+            add_sent(sent_ns)
+            add_done(done_ns)
+            add_kind((target * _STATUSES + status) << 2)
+            add_bytes_in(bytes_in)
+            add_bytes_out(bytes_out)
+            if first_ns != done_ns:
+                self._firsts[self._rows + len(self._done) - 1] = first_ns
+            then(done_ns)
+
+        return good
 
     def done(self, outcome: Outcome) -> None:
         """Count one outcome; they come in the order of `done_ns`."""

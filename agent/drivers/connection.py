@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
         "_first_ns",
         "_is_busy",
         "_is_partly_sent",
+        "_is_plain",
         "_number",
         "_planned_ns",
         "_received",
@@ -74,6 +75,7 @@ class Connection(asyncio.Protocol):
         self._received = 0
         self._answered = 0  # requests, on this connection
         self._is_partly_sent = False
+        self._is_plain = not driver.requests_per_connection  # and no redirect or partial write is under way
         self._response: Response | None = None
         self._trip: Trip | None = None
         self.is_usable = False
@@ -108,13 +110,27 @@ class Connection(asyncio.Protocol):
         self._number = number
         self._planned_ns = planned_ns
         self._request = request
-        self._put(wire)
+        send = self._sock_send
+        if send is None or not self.is_usable:
+            self._put(wire)
+        else:  # as _put, in one piece with this: it is all that most requests take
+            self._received = self._first_ns = 0
+            self._is_busy = True
+            self._wire = wire
+            self._bytes_out = length = len(wire)
+            try:
+                count = send(wire)
+            except OSError:
+                count = -1
+            if count != length:
+                self._put_rest(wire, max(count, 0))
         self._sent_ns = driver.now_ns()
 
     def resend(self, request: Request, trip: Trip, number: int) -> None:
         """Hand the next request of a redirected one to the transport; its clocks go on."""
         self._target, self._planned_ns, self._sent_ns = trip.target, trip.planned_ns, trip.sent_ns
         self._request, self._number, self._trip = request, number, trip
+        self._is_plain = False
         self._put(request.render(number))
 
     def data_received(self, data: bytes) -> None:
@@ -127,8 +143,19 @@ class Connection(asyncio.Protocol):
         if self._response is None:
             request = self._request
             status = driver.answers.get(data) if len(data) <= ANSWER_KEPT else None
-            if status is not None and not request.has_check:
-                if self._finish_plainly(request, status, len(data), now_ns):
+            if status is not None and request.is_simple:
+                target, planned_ns = self._target, self._planned_ns
+                if (
+                    now_ns - planned_ns <= driver.slow_ns[target]
+                    and not request.is_error[status]
+                    and self._is_plain
+                    and self.is_usable
+                ):
+                    self._is_busy = False
+                    self._answered += 1
+                    driver.idle.append(self)
+                    length = len(data)
+                    driver.good(target, planned_ns, self._sent_ns, now_ns, now_ns, status, length, self._bytes_out)
                     return
                 self._received = len(data)
                 self._first_ns = now_ns
@@ -184,28 +211,27 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _put(self, wire: bytes) -> None:
-        """Write a request; straight to the socket where nothing lies between, so that *sent* is when the kernel had it."""
+        """Write a request through the transport. `send` goes straight to the socket where nothing lies between.
+
+        So *sent* is when the kernel had the request, and not when it was put into a queue.
+        """
         self._received = 0
         self._first_ns = 0
         self._is_busy = True
         self._wire = wire
-        self._bytes_out = length = len(wire)
+        self._bytes_out = len(wire)
         assert self._transport is not None
         if not self.is_usable:  # it closed while the request was on its way here
             asyncio.get_running_loop().call_soon(self._fail, ErrorClass.RESET, "the connection was closed")
             return
-        if self._sock_send is None:
-            self._transport.write(wire)
-            return
-        try:
-            count = self._sock_send(wire)
-        except (BlockingIOError, InterruptedError):
-            count = 0
-        except OSError:  # the transport meets it as well, and tells
-            return
-        if count != length:
-            self._is_partly_sent = True
-            self._transport.write(wire[count:])
+        self._transport.write(wire)
+
+    def _put_rest(self, wire: bytes, count: int) -> None:
+        """The socket took so much and no more, or failed: the transport goes on, or tells how it failed."""
+        assert self._transport is not None
+        self._is_partly_sent = True
+        self._is_plain = False
+        self._transport.write(wire[count:])
 
     def _parse(self, data: bytes, now_ns: int) -> None:
         response = self._response
@@ -223,26 +249,6 @@ class Connection(asyncio.Protocol):
             self._finish(response.status, data, response.head_length, now_ns, is_kept=True)
             return
         self._finish(response.status, bytes(response.body), 0, now_ns, is_kept=response.is_kept)
-
-    def _finish_plainly(self, request: Request, status: int, length: int, now_ns: int) -> bool:
-        """End a request in the ordinary way, unless there is more to say about it."""
-        driver = self._driver
-        target = self._target
-        if (
-            request.is_error[status]
-            or request.is_head
-            or self._trip is not None
-            or now_ns - self._planned_ns > driver.slow_ns[target]
-            or driver.requests_per_connection
-            or self._is_partly_sent
-            or not self.is_usable
-        ):
-            return False
-        self._is_busy = False
-        self._answered += 1
-        driver.idle.append(self)
-        driver.good(target, self._planned_ns, self._sent_ns, now_ns, now_ns, status, length, self._bytes_out)
-        return True
 
     def _finish(self, status: int, body: bytes, body_at: int, done_ns: int, *, is_kept: bool) -> None:
         """End a request that got a whole response; or follow where that leads."""
@@ -316,6 +322,7 @@ class Connection(asyncio.Protocol):
         """The request is over: the connection is free again, or closed."""
         self._is_busy = False
         self._response = None
+        self._is_plain = not self._driver.requests_per_connection
         most = self._driver.requests_per_connection
         if self._is_partly_sent:
             assert self._transport is not None

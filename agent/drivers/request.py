@@ -79,6 +79,7 @@ class Request:
         "is_error",
         "is_head",
         "is_safe",
+        "is_simple",
         "keeps_body",
         "target",
         "timeout_ns",
@@ -94,6 +95,7 @@ class Request:
         self.is_safe = target.method in _SAFE
         self.is_error = _judgements(target.error_ranges)
         self.has_check = bool(target.checks)
+        self.is_simple = not self.is_head and not self.has_check
         self.keeps_body = max((BODY_KEPT, *(min(bytes_needed(one) or MAX_BODY, MAX_BODY) for one in target.checks)))
         self._checks = tuple(compile_check(check) for check in target.checks)
         self._wall_ns = wall_ns

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import combinations
@@ -5,7 +6,20 @@ from itertools import combinations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from measured_samples import MS, Raw, Sample, exact_slo, measured, slo, statistic, true_answers
+from measured_samples import (
+    MS,
+    SPANS,
+    Raw,
+    Sample,
+    Truth,
+    exact_slo,
+    known,
+    measured,
+    really_holds,
+    slo,
+    true_answers,
+    unseen,
+)
 
 from controller.assess import (
     EVIDENCE,
@@ -28,38 +42,61 @@ quick = settings(deadline=None, max_examples=60)
 spans = st.integers(1, 20).map(lambda ms: ms * MS) | st.integers(1, 20 * MS)
 fates = st.sampled_from([Fate.OK, Fate.OK, Fate.OK, Fate.ERROR, Fate.CUT])
 samples = st.builds(
-    Sample, service=spans, lag=st.sampled_from([0, 0, 0, 1, 3 * MS]), wait=st.sampled_from([0, 0, 2 * MS]), fate=fates
+    Sample,
+    service=spans,
+    lag=st.sampled_from([0, 0, 0, 1, 3 * MS]),
+    wait=st.sampled_from([0, 0, 2 * MS]),
+    fate=fates,
+    has_first=st.sampled_from([True, True, False]),
 )
+connects = {
+    "connects": st.lists(spans, max_size=5).map(tuple),
+    "connect_timeouts": st.sampled_from([0, 0, 0, 2]),
+    "elapsed_s": st.sampled_from([0.0, 2.5, 10.0]),
+    "bytes_in": st.integers(0, 30),
+}
 raws = st.builds(
     Raw,
     samples=st.lists(samples, max_size=25).map(tuple),
     unaccounted=st.sampled_from([0, 0, 1, 5]),
     is_open=st.booleans(),
+    **connects,
 )
 closed = st.builds(
     Raw,
     samples=st.lists(samples, max_size=25).map(tuple),
     is_open=st.just(value=False),
     unsent=st.sampled_from([0, 1, 5]),
+    **connects,
 )
 STATISTICS = ["p10", "p50", "p75", "p90", "p99", "mean", "min", "max"]
 
 
 @st.composite
-def slos(draw, raw, names=("latency", "count", "rate"), *, sides=(True, False)):
+def slos(draw, raw, names=("latency", "count", "rate", "size", "span", "span"), *, sides=(True, False)):
     """An SLO whose limit is near something that the samples come to."""
     is_upper = draw(st.sampled_from(sides))
     kind = draw(st.sampled_from(names))
     if kind == "rate":
         return exact_slo("error-rate", draw(st.decimals(0, 1, places=2)), is_upper=is_upper)
+    if kind == "size":
+        return exact_slo(draw(st.sampled_from(["bytes-in", "rate"])), draw(st.integers(0, 30)), is_upper=is_upper)
     if kind == "count":
-        metric = draw(st.sampled_from(["request-count", "error-count"]))
+        metric = draw(st.sampled_from(["request-count", "error-count", "unsent-count"]))
         return exact_slo(metric, draw(st.integers(0, 30)), is_upper=is_upper)
-    name = draw(st.sampled_from(STATISTICS if kind == "latency" else [kind]))
-    found = [getattr(one, clock) for one in raw.samples for clock in ("response", "unlagged", "service")] or [MS]
+    span = draw(st.sampled_from(SPANS)) if kind == "span" else "latency"
+    name = draw(st.sampled_from([*STATISTICS, *(["stddev"] if kind == "span" else [])] if kind in names else [kind]))
+    name = kind if kind == "stddev" else name
+    return exact_slo(f"{span}-{name}", draw(limits(raw, span, name)), is_upper=is_upper)
+
+
+@st.composite
+def limits(draw, raw, span, name):
+    """A limit in msec near one of the samples."""
+    found = [value for clock in (None, "unlagged", "service") for value, _ in known(raw, span, clock)] or [MS]
     near = draw(st.sampled_from(found)) + draw(st.sampled_from([-1, 0, 0, 1]))
     limit = max(1, near if name.startswith("p") or name in ("min", "max") else draw(st.integers(1, 20 * MS)))
-    return exact_slo(f"latency-{name}", Decimal(limit) / MS, is_upper=is_upper)
+    return Decimal(limit) / MS
 
 
 def outcome(several, raw, confidence=None, soundness=None):
@@ -75,11 +112,13 @@ def outcome(several, raw, confidence=None, soundness=None):
 def test_an_slo_is_decided_where_the_raw_values_give_one_answer_whatever_is_assumed(case):
     raw, slo = case
     answers = true_answers(slo, raw)
-    too_few = slo.metric.percentile is not None and len(raw.samples) < 1 / (1 - Fraction(slo.metric.percentile) / 100)
+    metric = slo.metric
+    samples = len(known(raw, metric.clock)) if metric.clock else 0
+    too_few = metric.percentile is not None and samples < 1 / (1 - Fraction(metric.percentile) / 100)
 
     judgement = judge(slo, measured(raw, [slo]), None)
 
-    nothing = not raw.requests and slo.metric.name == "error-rate"  # of unaccounted requests alone
+    nothing = (metric.clock and not samples) or (metric.name == "error-rate" and not raw.requests)
     if None in answers or (nothing and len(answers) == 1):
         assert (judgement.satisfied, judgement.decided_by) == (None, (MISSING,))
     elif answers == {True} and too_few:
@@ -96,48 +135,46 @@ def test_an_slo_is_decided_where_the_raw_values_give_one_answer_whatever_is_assu
 @st.composite
 def truths(draw, names):
     """What was measured, an SLO, and one way in which it all may really have been."""
-    raw = draw(raws)
+    raw = draw(raws | closed)
     judged = draw(slos(raw, names))
-    has_lag = not judged.metric.name.endswith("stddev")  # a part of each lag may widen or narrow a spread
-    if not has_lag:
-        raw = Raw(
-            tuple(Sample(one.service, 0, one.wait, one.fate) for one in raw.samples), raw.unaccounted, raw.is_open
-        )
-    values, errors, requests = [], raw.errors, raw.requests
-    for one in raw.samples:
-        true = one.service if not raw.is_open else one.unlagged + draw(st.integers(0, one.lag))
-        values.append(true + (draw(st.integers(0, 40 * MS)) if one.fate is Fate.CUT else 0))
-    for fate in draw(st.lists(st.sampled_from(["ok", "error", "never sent"]), max_size=raw.unaccounted)):
-        if fate != "never sent":
-            values.append(draw(st.integers(0, 40 * MS)))
-            requests += 1
-            errors += fate == "error"
-    return raw, judged, values, errors, requests
-
-
-def really_holds(slo, values, errors, requests):
-    match slo.metric.name:
-        case "request-count":
-            value = requests
-        case "error-count":
-            value = errors
-        case "error-rate":
-            value = Fraction(errors, requests) if requests else None
-        case name:
-            value = Fraction(statistic(name.removeprefix("latency-"), values)) / MS if values else None
-    if value is None:
-        return None
-    return value <= Fraction(slo.limit) if slo.is_upper else value >= Fraction(slo.limit)
+    span = judged.metric.clock or "latency"
+    if judged.metric.statistic == "stddev":  # a part of each lag may widen or narrow a spread
+        raw = replace(raw, samples=tuple(replace(one, lag=0) for one in raw.samples))
+    whole = known(raw, span)
+    least = known(raw, span, "unlagged") if raw.is_open else whole
+    more = st.integers(0, 40 * MS)
+    values = [
+        draw(st.integers(low, high)) + (draw(more) if is_cut else 0)
+        for (high, is_cut), (low, _) in zip(whole, least, strict=True)
+    ]
+    values += [draw(more) for _ in range(unseen(raw, span))]
+    found = draw(st.lists(st.sampled_from(["ok", "error", "unsent", "never"]), max_size=raw.unaccounted))
+    values += [draw(more) for one in found if one != "never"]
+    errors = sum(one in ("error", "unsent") for one in found)
+    requests, unsent = sum(one != "never" for one in found), found.count("unsent")
+    return (
+        raw,
+        judged,
+        Truth(
+            {span: values},
+            raw.requests + requests,
+            raw.errors + errors,
+            len(raw.samples) + requests - unsent,
+            raw.unsent + unsent,
+            raw.bytes_in + draw(st.integers(0, 10)) * (requests - unsent),
+            raw.elapsed_s,
+        ),
+    )
 
 
 @settings(deadline=None, max_examples=150)
-@given(truths(("latency", "latency", "stddev", "count", "rate")))
+@given(truths(("latency", "latency", "stddev", "count", "rate", "size", "span", "span", "span")))
 def test_a_decided_slo_is_right_however_it_really_was(case):
-    raw, slo, *truth = case
+    raw, slo, truth = case
 
     judgement = judge(slo, measured(raw, [slo]), None)
 
-    truly = really_holds(slo, *truth)
+    truly = really_holds(slo, truth)
     assert judgement.satisfied is None or truly is None or judgement.satisfied == truly
 
 
