@@ -40,6 +40,12 @@ def fix_of(said: str, what: str) -> str:
     return lines[lines.index(line_of(said, what)) + 1]
 
 
+@pytest.fixture(autouse=True)
+def unwrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line in one piece, however long the paths are: what wraps is looked at in the unit tests."""
+    monkeypatch.setenv("COLUMNS", "400")
+
+
 @pytest.fixture
 def dead_port() -> Iterator[int]:
     """A port that is taken, and refuses: nobody listens."""

@@ -17,6 +17,7 @@ from harness import Document, Target, http_values, only_target, world_in
 from agent.outcome import Outcome
 from agent.record import Recorder
 from controller.merge import Merge
+from protocol import messages
 from protocol.codec import decode_to_controller, encode
 from protocol.histogram import Histogram, from_hdr, highest_of, index_of
 from protocol.messages import Clock, Fate, Manifest, SeriesKey, Shard
@@ -139,21 +140,21 @@ def _raw(random: Random, agent: int) -> list[tuple[int, int, int]]:
 
 def _told(agent: int, outcomes: list[tuple[int, int, int]]) -> list[Shard | Manifest]:
     """What an agent ships of these: a shard each second, and its manifest."""
-    recorder = Recorder(SeriesKey(), ())
+    recorder = Recorder(0, [messages.Target(endpoint="", url="http://127.0.0.1/")])
     told: list[Shard | Manifest] = []
     name = f"agent-{agent}"
     second = 0
 
     def cut(until_ns: int) -> None:
-        told.append(Shard("run", 0, name, "only", len(told), 0, second, (recorder.cut(until_ns),)))
+        told.append(Shard("run", 0, name, "only", len(told), 0, second, recorder.cut(until_ns)))
 
     for planned, sent, done in outcomes:
         while done >= (second + 1) * 1_000_000_000:
             cut((second + 1) * 1_000_000_000)
             second += 1
-        recorder.done(Outcome(0, planned, sent, done, None, 200))
+        recorder.done(Outcome(0, planned, sent, done, status=200))
     cut(1 << 62)
-    total = recorder.total.series()
+    total = recorder.totals[SeriesKey()].series()
     return [*told, Manifest("run", 0, name, "only", 0, len(told) - 1, "complete", outcomes[-1][2], (total,))]
 
 
