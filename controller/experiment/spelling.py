@@ -12,7 +12,7 @@ from typing import get_args, get_origin
 
 from pydantic import BaseModel
 
-from controller.experiment.assess import AssessSettings
+from controller.experiment.assess import AssessSettings, Limit
 from controller.experiment.http_fields import HttpSettings
 from controller.experiment.mistakes import Mistakes, joined, matched_keys
 
@@ -42,8 +42,23 @@ class Spelling:
         found = self._spelled(raw, AssessSettings, path)
         slos = found.get("SLOs") if isinstance(found, dict) else None
         if isinstance(slos, dict):
-            slos.update({side: as_list(limits) for side, limits in slos.items() if isinstance(limits, dict)})
+            at = joined(path, "SLOs")
+            slos.update(
+                {
+                    side: as_list(self._limits(limits, joined(at, side)))
+                    for side, limits in slos.items()
+                    if isinstance(limits, dict)
+                }
+            )
         return found
+
+    def _limits(self, limits: Mapping[str, object], path: str) -> dict[str, object]:
+        """A map from metric to limit, or to a map of limit and window in known spelling."""
+        known = [word for word in words(Limit) if word != "metric"]
+        return {
+            metric: self.map(limit, known, joined(path, metric)) if isinstance(limit, dict) else limit
+            for metric, limit in limits.items()
+        }
 
     def _spelled(self, raw: object, kind: object, path: str) -> object:
         """What is to become a value of that kind, models within it at any depth included."""
@@ -76,5 +91,8 @@ class Spelling:
 
 
 def as_list(limits: Mapping[str, object]) -> list[object]:
-    """Iter8's list of SLOs, from its chart's map of metric to limit."""
-    return [{"metric": metric, "limit": limit} for metric, limit in limits.items()]
+    """Iter8's list of SLOs, from its chart's map of metric to limit, or to a map of limit and window."""
+    return [
+        {"metric": metric, **(limit if isinstance(limit, Mapping) and "metric" not in limit else {"limit": limit})}
+        for metric, limit in limits.items()
+    ]

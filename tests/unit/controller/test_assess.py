@@ -25,15 +25,20 @@ from controller.assess import (
     EVIDENCE,
     LOAD,
     MISSING,
+    SHARDS,
     Soundness,
+    aborted_judgement,
     evidence_needed,
     judge,
     limit_ns,
+    limits_ns,
     thin_evidence,
     verdict,
     winners,
     with_load_not_made,
 )
+from controller.experiment.assess import Side, Slo
+from controller.experiment.metrics import metric_name
 from controller.experiment.result import Outcome
 from controller.measure import ALL_ASSUMPTIONS, OURS, Unknown
 from protocol.messages import Fate
@@ -84,9 +89,8 @@ def slos(draw, raw, names=("latency", "count", "rate", "size", "span", "span"), 
     if kind == "count":
         metric = draw(st.sampled_from(["request-count", "error-count", "unsent-count"]))
         return exact_slo(metric, draw(st.integers(0, 30)), is_upper=is_upper)
-    span = draw(st.sampled_from(SPANS)) if kind == "span" else "latency"
-    name = draw(st.sampled_from([*STATISTICS, *(["stddev"] if kind == "span" else [])] if kind in names else [kind]))
-    name = kind if kind == "stddev" else name
+    span = "latency" if kind == "latency" else draw(st.sampled_from(["latency", *SPANS] if kind == "stddev" else SPANS))
+    name = kind if kind == "stddev" else draw(st.sampled_from(STATISTICS))
     return exact_slo(f"{span}-{name}", draw(limits(raw, span, name)), is_upper=is_upper)
 
 
@@ -341,6 +345,87 @@ def test_a_judgement_shows_the_whole_range():
     assert judgement.decided_by == (Unknown.UNACCOUNTED,)
 
 
+@pytest.mark.parametrize("metric", ["ttfb-p50", "body-p50", "ttfb-max", "body-mean"])
+def test_a_first_byte_that_never_came_makes_no_span_look_good(metric):
+    """Nine answers were quick, and ninety requests timed out without a byte."""
+    raw = Raw((Sample(3 * MS),) * 9 + (Sample(3000 * MS, fate=Fate.CUT, has_first=False),) * 90)
+    judged = slo(metric, upper="50ms")
+
+    judgement = judge(judged, measured(raw, [judged]), None)
+
+    assert (judgement.satisfied, judgement.decided_by, judgement.samples) == (None, (Unknown.CUT_OFF,), 9)
+    assert judgement.value_is_lower_bound
+
+
+@pytest.mark.parametrize("clock", ["connect", "tls"])
+def test_connections_that_timed_out_leave_connecting_undecided(clock):
+    judged = slo(f"{clock}-p50", upper="50ms")
+    few, most = (Raw((), connects=(MS,) * 10, connect_timeouts=count) for count in (9, 11))
+
+    assert judge(judged, measured(few, [judged]), None).satisfied is True
+    assert judge(judged, measured(most, [judged]), None).decided_by == (Unknown.CUT_OFF,)
+
+
+def test_what_waited_and_was_cut_off_later_has_waited_that_long():
+    raw = Raw((Sample(3000 * MS, wait=20 * MS, fate=Fate.CUT),) * 100)
+    judged = slo("wait-p99", upper="20ms")
+
+    assert judge(judged, measured(raw, [judged]), None).satisfied is True
+
+
+def test_samples_that_nobody_counted_against_a_limit_satisfy_none():
+    """As of an agent of an earlier version, which counts for fewer clocks."""
+    judged = slo("wait-p50", upper="20ms")
+    facts = measured(Raw((Sample(MS),) * 10), [judged])
+    facts.tally.over.clear()
+
+    assert judge(judged, facts, None).decided_by == (MISSING,)
+
+
+@pytest.mark.parametrize(
+    ("metric", "limit", "satisfied", "unit", "said"),
+    [
+        ("rate", "10/s", True, "1/s", "http/rate is 10/s, at least 10/s"),
+        ("rate", 11, False, "1/s", "http/rate is 10/s, below 11/s"),
+        ("bytes-in", "2kB", True, "bytes", "http/bytes-in is 2000 bytes, at least 2000 bytes"),
+        ("unsent-count", 1, False, "", "http/unsent-count is 0, below 1"),
+    ],
+)
+def test_rates_bytes_and_counts_are_judged_in_their_own_unit(metric, limit, satisfied, unit, said):
+    raw, judged = Raw((Sample(MS),) * 100, elapsed_s=10.0, bytes_in=2000), slo(metric, lower=limit)
+
+    judgement = judge(judged, measured(raw, [judged]), None)
+
+    assert (judgement.satisfied, judgement.unit, judgement.reason) == (satisfied, unit, said)
+
+
+def test_targets_count_against_the_limits_of_all_that_they_are_part_of():
+    def of(metric, upper):
+        return Slo(Side.UPPER, 0, metric_name(metric), Decimal(upper), upper)
+
+    slos = [
+        of("http/latency-p99", 50),
+        of("http@peak/ttfb-p99", 30),
+        of("http-get/connect-p50", 50),
+        of("http-get/latency-mean", 7),
+        of("http-post/wait-p50", 5),
+    ]
+
+    assert limits_ns(slos, ["http", "http@peak", "http-get"]) == (30 * MS, 50 * MS)
+    assert limits_ns(slos, ["http-post"]) == (5 * MS,)
+
+
+def test_a_limit_that_ended_a_run_fails_it_whatever_came_in_since():
+    judged = slo("error-rate", upper="50%")
+    facts = measured(Raw((Sample(MS),) * 10), [judged])
+
+    judgement = aborted_judgement("abortOn: http/error-rate is 0.6, above 0.5", judged, facts)
+
+    assert judgement.satisfied is False
+    assert verdict([judgement], Soundness()).outcome is Outcome.FAIL
+    assert verdict([judgement], Soundness()).reasons == (judgement.reason,)
+
+
 # --- all of them ---------------------------------------------------------------------------------------------------
 
 
@@ -349,16 +434,25 @@ def grown(draw):
     """What was measured, and the same with more that is not known; and some SLOs."""
     raw = draw(raws)
     # Requests that were cut off are errors, which is known: they may rightly reach a lower limit on errors.
-    chosen = [draw(slos(raw, ("latency", "stddev"), sides=(True, False))) for _ in range(draw(st.integers(1, 2)))]
-    chosen += [draw(slos(raw, ("count", "rate"), sides=(True,))) for _ in range(draw(st.integers(0, 1)))]
-    has_spread = any(one.metric.name.endswith("stddev") for one in chosen)
+    several = st.integers(1, 2)
+    chosen = [draw(slos(raw, ("latency", "stddev", "span"), sides=(True, False))) for _ in range(draw(several))]
+    chosen += [draw(slos(raw, ("count", "rate", "size"), sides=(True,))) for _ in range(draw(st.integers(0, 1)))]
+    # What lag and wait come to is known, and so is that there is more of it.
+    has_spread = any(one.metric.statistic == "stddev" or one.metric.clock == "lag" for one in chosen)
     lags = st.just(0) if has_spread else st.sampled_from([0, 0, 1, 5 * MS])
     later = []
     for one in raw.samples:
-        lag = one.lag + draw(lags)
-        fate = Fate.CUT if one.fate is Fate.OK and draw(st.integers(0, 5)) == 0 else one.fate
-        later.append(Sample(one.service, lag, one.wait, fate))
-    return chosen, raw, Raw(tuple(later), raw.unaccounted + draw(st.sampled_from([0, 0, 1, 10])), raw.is_open)
+        fate, has_first = one.fate, one.has_first
+        if fate is Fate.OK and draw(st.integers(0, 5)) == 0:
+            fate, has_first = Fate.CUT, has_first and draw(st.booleans())
+        later.append(replace(one, lag=one.lag + draw(lags), fate=fate, has_first=has_first))
+    kept = raw.connects[: draw(st.integers(0, len(raw.connects)))]
+    more = draw(st.sampled_from([0, 0, 1, 10]))
+    timeouts = raw.connect_timeouts + len(raw.connects) - len(kept)
+    after = replace(
+        raw, samples=tuple(later), unaccounted=raw.unaccounted + more, connects=kept, connect_timeouts=timeouts
+    )
+    return chosen, raw, after
 
 
 @settings(deadline=None, max_examples=150)
@@ -371,11 +465,14 @@ def test_a_verdict_never_turns_pass_when_more_becomes_unknown(case, confidence):
 
 
 @settings(deadline=None, max_examples=60)
-@given(closed.flatmap(lambda raw: st.tuples(st.just(raw), slos(raw, ("latency",), sides=(True,)))), st.integers(0, 3))
+@given(
+    closed.flatmap(lambda raw: st.tuples(st.just(raw), slos(raw, ("latency", "span", "stddev"), sides=(True,)))),
+    st.integers(0, 3),
+)
 def test_in_closed_load_what_was_never_sent_never_turns_a_verdict_pass(case, count):
     raw, judged = case
     kept = raw.samples[: max(0, len(raw.samples) - count)]
-    fewer = Raw(kept, is_open=False, unsent=raw.unsent + len(raw.samples) - len(kept))
+    fewer = replace(raw, samples=kept, unsent=raw.unsent + len(raw.samples) - len(kept))
 
     if outcome([judged], fewer) is Outcome.PASS:
         assert outcome([judged], raw) is Outcome.PASS
@@ -447,7 +544,7 @@ def test_a_violated_slo_fails_whatever_the_load_was():
     assert verdict(judged, everything).outcome is Outcome.FAIL
 
 
-@pytest.mark.parametrize("decider", sorted(OURS))
+@pytest.mark.parametrize("decider", [*sorted(OURS), LOAD, SHARDS])
 def test_an_slo_that_hangs_on_what_is_ours_is_invalid_rather_than_inconclusive(decider):
     hanging = judge(GOOD, measured(FACTS, [GOOD]), None).model_copy(
         update={"satisfied": None, "decided_by": (str(decider), str(Unknown.CUT_OFF))}
@@ -492,3 +589,13 @@ def test_a_latency_that_was_violated_while_the_agents_stood_still_is_undecided()
     assert verdict([latency], Soundness(load_not_made=why)).outcome is Outcome.INVALID
     assert verdict([latency, errors], Soundness(load_not_made=why)).outcome is Outcome.FAIL
     assert with_load_not_made(judged, "") == tuple(judged)
+
+
+def test_a_rate_that_the_agents_did_not_make_is_not_held_against_the_target():
+    several = [exact_slo("rate", 20, is_upper=False), exact_slo("rate", 5)]
+    facts = measured(Raw((Sample(MS),) * 100), several)
+
+    too_low, too_high = with_load_not_made([judge(one, facts, None) for one in several], "the agents stood still")
+
+    assert (too_low.satisfied, too_low.decided_by) == (None, (LOAD,))
+    assert too_high.satisfied is False
