@@ -340,11 +340,14 @@ class Duty:
                 await load.finished.wait()
 
     async def _cut(self, course: "_Course", second: int, until_ns: int) -> None:
-        """Ship what was done up to an instant."""
+        """Ship what was done up to an instant. In steps, between which the loop goes round: so the load goes on."""
         targets = self.assign.segments[course.index].targets
         course.load.sweep(2 * max(target.timeout_ns for target in targets) + NS_PER_S)
-        while course.recorder.count(until_ns):  # noqa: ASYNC110 in portions, so that load goes on
+        while course.recorder.count(until_ns):  # noqa: ASYNC110 in portions
             await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        series = course.recorder.cut(until_ns)
+        await asyncio.sleep(0)
         cpu_ns = self._tools.cpu_ns()
         machine = msgspec.structs.replace(
             self._machinery.interval(sum(pool.driver.most_open for pool in self._pools)),
@@ -364,9 +367,10 @@ class Duty:
             seq=-1,
             segment=course.index,
             second=second,
-            series=course.recorder.cut(until_ns),
+            series=series,
             machine=machine,
         )
+        await asyncio.sleep(0)
         await self.shipper.put(shard)
 
     async def _pulse(self, course: "_Course") -> None:

@@ -93,6 +93,7 @@ class Shipper:
                     await self._changed.wait()
                 item = self._waiting.popleft()
                 self._under_way = item
+            await asyncio.sleep(0)  # a round of the loop for the load
             await self._send(item)
             async with self._changed:
                 self._spooled -= item.size
