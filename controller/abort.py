@@ -27,4 +27,5 @@ def first_violated(abort_on: Sequence[AbortOn], measured: Mapping[str, Measured]
 
 def sentence(abort_on: AbortOn, facts: Measured) -> str:
     """Why the run was ended: `abortOn: http/error-rate is 0.6, above 0.5, after 1,234 requests`."""
-    return f"abortOn: {comparison(abort_on.slo, facts, satisfied=False)}, after {facts.requests:,} requests"
+    requests = "1 request" if facts.requests == 1 else f"{facts.requests:,} requests"
+    return f"abortOn: {comparison(abort_on.slo, facts, satisfied=False)}, after {requests}"
