@@ -7,17 +7,11 @@ from controller.experiment.abort import AbortOn
 from controller.measure import Measured
 
 
-def violated(abort_on: Sequence[AbortOn], measured: Mapping[str, Measured]) -> str:
-    """A sentence once a limit is violated whatever is assumed, by requests enough; empty until then.
+def first_violated(abort_on: Sequence[AbortOn], measured: Mapping[str, Measured]) -> AbortOn | None:
+    """The first of the limits that is violated whatever is assumed, by requests enough; None if none is.
 
     `measured` is by provider; what is not in it has not begun.
     """
-    found = first_violated(abort_on, measured)
-    return "" if found is None else sentence(found, measured[found.slo.metric.provider])
-
-
-def first_violated(abort_on: Sequence[AbortOn], measured: Mapping[str, Measured]) -> AbortOn | None:
-    """The first of the limits that is violated, if one is."""
     for one in abort_on:
         facts = measured.get(one.slo.metric.provider)
         if facts is not None and facts.requests >= one.min_requests and violates(one.slo, facts):

@@ -11,6 +11,7 @@ from controller.events import (
     OnLoss,
     RunEnded,
 )
+from controller.experiment.abort import AbortOn
 from controller.experiment.result import Account
 from controller.measure import Measured
 from controller.merge import Merge
@@ -62,6 +63,7 @@ class Conducted:
     started_s: dict[int, float] = field(default_factory=dict)  # monotonic, by segment
     stopped_s: float | None = None
     aborted: str = ""  # by abortOn, and why
+    aborted_by: AbortOn | None = None
     started_at_ns: int = 0  # wall clock
     begun_at_ns: int = 0
 

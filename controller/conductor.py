@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from controller.abort import violated
+from controller.abort import first_violated, sentence
 from controller.account import Conducted, running
 from controller.events import (
     AgentAlive,
@@ -344,10 +344,11 @@ class Conductor:
                 continue
             read = self._sequence
             measured = running(self.conducted, self.run.segment, self._now_s())
-            why = violated(self._order.abort_on, measured)
-            if why:
+            found = first_violated(self._order.abort_on, measured)
+            if found is not None:
+                why = sentence(found, measured[found.slo.metric.provider])
                 self._log.error("run_aborted", why=why)
-                self.conducted.aborted = why
+                self.conducted.aborted, self.conducted.aborted_by = why, found
                 await self._events.put(StopAsked(why, is_abort=True))
                 return
 
@@ -370,5 +371,3 @@ class Conductor:
         message = Release(self._order.run_id, self._order.term)
         patience_s = {agent: LOST_S if agent in self.run.lost else RELEASE_S for agent in self._order.agents}
         await asyncio.gather(*(self._tell(agent, message, wait_s) for agent, wait_s in patience_s.items()))
-
-

@@ -85,7 +85,8 @@ class CheckKind(StrEnum):
 
 class Check(Value, frozen=True):
     """One check on a response's body: that it contains a text, matches a regular expression, has a value at a JSON
-    path (`value` is that value as JSON), or is no larger than so many bytes (`argument` is the number)."""
+    path (`value` is that value as JSON), or is no larger than so many bytes (`argument` is the number).
+    """
 
     kind: CheckKind
     argument: str

@@ -228,7 +228,9 @@ class SegmentResult(Model):
     total: TargetResult | None = Field(default=None, description="of a mix: all its targets together")
     arrival: str = Field(default="uniform", description="how requests are spaced in open load: uniform or poisson")
     streams: int = Field(default=1, description="requests at once on a connection: above 1 with HTTP/2")
-    connections_open: int = Field(default=0, description="the connections that the load came to use, where it could grow")
+    connections_open: int = Field(
+        default=0, description="the connections that the load came to use, where it could grow"
+    )
     measured_from_s: float | None = Field(default=None, description="only requests planned from here on are measured")
     measured_to_s: float | None = Field(default=None, description="only requests planned before this are measured")
     best_stage: str = Field(default="", description="the stage with the most load that met all SLOs")

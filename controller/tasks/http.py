@@ -11,7 +11,6 @@ import msgspec
 import structlog
 
 from controller import findings, plan
-from controller.abort import first_violated
 from controller.account import Conducted, Selection, measured, selections
 from controller.assess import aborted_judgement
 from controller.conductor import Conductor, Order
@@ -215,7 +214,7 @@ def _harvest(conducted: Conducted, task: HttpTask, order: Order, telling: Tellin
             if index in order.whole_seconds:
                 harvest.seconds[provider] = by_second(conducted, index, part)
     harvest.run = with_best_stages(harvest, conducted, judging)
-    harvest.aborted = _aborted(conducted, task, harvest)
+    harvest.aborted = _aborted(conducted, harvest)
     tightest = {
         provider: min(
             (
@@ -231,12 +230,12 @@ def _harvest(conducted: Conducted, task: HttpTask, order: Order, telling: Tellin
     return harvest
 
 
-def _aborted(conducted: Conducted, task: HttpTask, harvest: Harvest) -> SLOJudgement | None:
+def _aborted(conducted: Conducted, harvest: Harvest) -> SLOJudgement | None:
     """The judgement of the limit that ended the run, by what was known then."""
-    if not conducted.aborted:
+    if conducted.aborted_by is None:
         return None
-    found = first_violated(task.abort_on, harvest.facts) or task.abort_on[0]
-    return aborted_judgement(conducted.aborted, found.slo, harvest.facts.get(found.slo.metric.provider))
+    slo = conducted.aborted_by.slo
+    return aborted_judgement(conducted.aborted, slo, harvest.facts.get(slo.metric.provider))
 
 
 def with_best_stages(harvest: Harvest, conducted: Conducted, judging: Judging) -> RunResult:

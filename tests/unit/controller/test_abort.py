@@ -1,12 +1,18 @@
 from measured_samples import MS, Raw, Sample, measured
 
-from controller.abort import first_violated, sentence, violated
+from controller.abort import first_violated, sentence
 from controller.experiment.abort import AbortOn
 from protocol.messages import Fate
 
 GOOD, BAD = Sample(10 * MS), Sample(10 * MS, fate=Fate.ERROR)
 ERRORS = AbortOn.model_validate({"metric": "http/error-rate", "upper": "50%"})
 SLOW = AbortOn.model_validate({"metric": "http/latency-p90", "upper": "50ms", "minRequests": 10})
+
+
+def violated(abort_on, measured):
+    """The sentence of the first limit that is violated; empty if none is."""
+    found = first_violated(abort_on, measured)
+    return "" if found is None else sentence(found, measured[found.slo.metric.provider])
 
 
 def facts(*samples, **raw):
