@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import msgspec
-import numpy as np
 import structlog
 
 from agent.load import Ended, Lease, Load
 from agent.machine import Machinery
-from agent.outcome import Driver, Outcome, Room
+from agent.outcome import Driver, Room
 from agent.policy import peak_per_s
 from agent.pool import Pool, grouped
 from agent.record import PORTION, Recorder
+from agent.rehearsal import Watching, rehearse
 from agent.settings import Settings
 from agent.ship import Shipper
 from agent.wake import Waker
-from protocol import codec, subjects
+from protocol import subjects
 from protocol.arrivals import NS_PER_S
 from protocol.bus import Bus
 from protocol.histogram import Histogram
@@ -94,7 +94,7 @@ class Duty:
             await self._check_origins()
             errors = await self._initial_calls()
             await self._connect(0)
-            self._rehearse()
+            rehearse(self.assign.segments, self._machinery)
             gc.collect()
             gc.freeze()  # what is there now stays until the run is over: no collection need look at it again
         except PermissionError as error:
@@ -241,36 +241,18 @@ class Duty:
 
     async def _call_once(self, segment: Segment) -> list[str]:
         """What went wrong in one call on each connection."""
-        is_fine = (*range(200, 300), 418)  # as Fortio, which counts a teapot as success
-        errors: list[str] = []
-
-        class Watching(Recorder):
-            def done(self, outcome: Outcome) -> None:
-                super().done(outcome)
-                if outcome.status not in is_fine:
-                    errors.append(f"{outcome.error or 'status'} {outcome.status or outcome.text}".strip())
-
         calls = segment.connections if segment.ahead is None else segment.ahead
         once = msgspec.structs.replace(
             segment, shape=Shape(count=calls), count=calls, stripe=Stripe(0, 1), phases_ns=(), streams=1
         )
-        recorder = Watching(-1, segment.targets, is_open=False)
+        recorder = Watching(segment.targets)
         load = self._load_of(once, recorder)
         load.begin(self._tools.now_ns())
         try:
             await load.finished.wait()
         finally:
             load.abandon()
-        return errors
-
-    def _rehearse(self) -> None:
-        """Do once what each second ends with: the first time costs milliseconds, which the load should not meet."""
-        for segment in self.assign.segments:
-            recorder = Recorder(0, segment.targets, segment.phases_ns)
-            for at_ns in range(1, 200):
-                recorder.good(0, at_ns, at_ns, at_ns, 3_000_000 * at_ns, 200, 1, 1)
-            recorder.unsent(0, np.ones(1, dtype=np.int64), 2)
-            codec.encode(Shard("", 0, "", "", 0, 0, 0, recorder.cut(FOREVER_NS), self._machinery.interval()))
+        return recorder.wrong
 
     async def _run(self, index: int) -> None:
         segment = self.assign.segments[index]

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from protocol.bus import Bus
-from protocol.codec import encode
+from protocol.codec import decode_to_controller, encode
 from protocol.errors import BusError
 from protocol.histogram import merged
 from protocol.messages import Machine, Manifest, Series, Shard
@@ -21,6 +21,7 @@ from protocol.series import Tally, split
 
 MAX_MESSAGE = 512 * 1024
 MAX_SPOOL = 64 * 1024 * 1024
+MAX_KEPT = 2 * 1024 * 1024  # of what was sent, in case it is asked for again: all of it is in the manifest as well
 TRY_S = 10.0
 _log = structlog.get_logger()
 
@@ -39,7 +40,7 @@ class Shipper:
         self._subject = subject
         self._max_spool = max_spool
         self._waiting: deque[_Item] = deque()
-        self._kept: dict[int, Shard] = {}
+        self._kept: dict[int, bytes] = {}
         self._kept_bytes = 0
         self._manifests: dict[int, tuple[Manifest, ...]] = {}
         self._spooled = 0
@@ -81,7 +82,9 @@ class Shipper:
         self._repeats += 1
         for seq in seqs:
             if seq in self._kept:
-                await self._enqueue(self._kept[seq])
+                shard = decode_to_controller(self._kept[seq])
+                assert isinstance(shard, Shard)
+                await self._enqueue(shard)
         for part in self._manifests.get(segment, ()):
             await self._enqueue(part)
 
@@ -121,11 +124,12 @@ class Shipper:
         match message:
             case Shard():
                 place = f"{message.seq}"
-                self._keep(message, item.size)
             case Manifest():
                 place = f"manifest/{message.segment}/{message.part}"
         message_id = "/".join((*map(str, identity), place, str(self._repeats)))
         payload = encode(message)
+        if isinstance(message, Shard):
+            self._keep(message.seq, payload)
         while True:
             try:
                 await self._bus.append(self._subject, payload, message_id=message_id, deadline_s=TRY_S)
@@ -142,14 +146,13 @@ class Shipper:
         self._seq += 1
         return msgspec.structs.replace(message, seq=self._seq)
 
-    def _keep(self, shard: Shard, size: int) -> None:
-        if shard.seq in self._kept:
+    def _keep(self, seq: int, payload: bytes) -> None:
+        if seq in self._kept:
             return
-        self._kept[shard.seq] = shard
-        self._kept_bytes += size
-        while self._kept_bytes > self._max_spool:
-            oldest = next(iter(self._kept))
-            self._kept_bytes -= len(encode(self._kept.pop(oldest)))
+        self._kept[seq] = payload
+        self._kept_bytes += len(payload)
+        while self._kept_bytes > min(self._max_spool, MAX_KEPT):
+            self._kept_bytes -= len(self._kept.pop(next(iter(self._kept))))
 
     def _join(self) -> None:
         """Merge neighbours of the same segment that were never tried: fewer, larger seconds, and every count."""

@@ -5,14 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import pairwise
 from math import isinf, log
 from urllib.parse import urlsplit
 
 from controller.account import Conducted, Selection, account, added, agent_account, measured, selections
-from controller.events import (
-    RunEnded,
-)
+from controller.events import RunEnded
 from controller.experiment.result import (
     Account,
     AgentResult,
@@ -21,19 +18,17 @@ from controller.experiment.result import (
     RunResult,
     Sample,
     SegmentResult,
-    Series,
     StageResult,
     TargetResult,
 )
 from controller.measure import Measured
-from controller.merge import Second, together
+from controller.merge import together
+from controller.seconds import percentile_ms, series_of
 from protocol.arrivals import NS_PER_S
 from protocol.histogram import Histogram, merged, to_hdr
 from protocol.messages import Clock, Evidence, Fate, Hello, Target
-from protocol.schedule import Timetable
 
 ALWAYS = ("50", "75", "90", "95", "99", "99.9", "99.99")
-SERIES_POINTS = 1800
 BINS = 40
 HELD_UP_S = 0.1  # requests that waited longer for a connection were not sent at the rate asked for
 HELD_UP_SHARE = 0.01
@@ -168,7 +163,7 @@ def _target(conducted: Conducted, number: int, index: int | None, telling: Telli
         error_classes={str(name): count for name, count in sorted(tally.classes.items())},
         status_codes={str(status): count for status, count in sorted(tally.statuses.items())},
         clocks=_clocks(facts, telling.percentiles),
-        series=_series(conducted, number, index, is_whole=is_alone),
+        series=series_of(conducted, number, index, is_whole=is_alone),
         samples=(
             *(sample(one, "slow") for one in tally.slow),
             *(sample(one, one.error) for one in tally.failed),
@@ -286,71 +281,6 @@ def grouped(histogram: Histogram) -> list[tuple[int, int, int]]:
     ]
 
 
-def _series(conducted: Conducted, number: int, target: int | None, *, is_whole: bool) -> Series:
-    """Per second; what was planned and begun is known of all targets of a segment together."""
-    load = conducted.plan.segments[number]
-    seconds = conducted.merge.seconds(number, target)
-    due = _due_per_second(conducted, number) if load.shape.is_open and is_whole else []
-    length = max((len(due), *(second + 1 for second in seconds)), default=0)
-    if not length:
-        return Series()
-    step = max(1, -(-length // SERIES_POINTS))
-    bins = [range(first, min(first + step, length)) for first in range(0, length, step)]
-    began = _started(conducted, number)
-    whole = [one for one in bins if one.start < len(due)]
-    joined = [_joined([seconds[second] for second in one if second in seconds]) for one in bins]
-    return Series(
-        interval_s=step,
-        planned=tuple(sum(due[second] for second in one if second < len(due)) for one in whole),
-        started=tuple(sum(began.get(second, 0) for second in one) for one in whole),
-        ok=tuple(second.ok for second, _ in joined),
-        errors=tuple(second.errors for second, _ in joined),
-        p50=tuple(_percentile_ms(latency, "50") for _, latency in joined),
-        p99=tuple(_percentile_ms(latency, "99") for _, latency in joined),
-        max=tuple(latency.max_ns / NS_PER_MS if latency.count else None for _, latency in joined),
-        lag_p99=tuple(_percentile_ms(merged(second.lag), "99") for second, _ in joined),
-        service_p50=tuple(_percentile_ms(merged(second.service), "50") for second, _ in joined),
-        missing=_missing(conducted, number, step),
-    )
-
-
-def _due_per_second(conducted: Conducted, number: int) -> list[int]:
-    """What was to begin in each whole second, by the plan as it was made; a second that was cut short is left out."""
-    if number not in conducted.started_s:
-        return []
-    timetable = Timetable(conducted.plan.segments[number].shape)
-    seconds = -(-timetable.length_ns // NS_PER_S)
-    if conducted.stopped_s is not None:
-        seconds = min(seconds, int(max(0.0, conducted.stopped_s - conducted.started_s[number])))
-    due = [timetable.due_count(second * NS_PER_S - 1) for second in range(seconds + 1)]
-    return [later - earlier for earlier, later in pairwise(due)]
-
-
-def _started(conducted: Conducted, number: int) -> dict[int, int]:
-    """What began in time, by the second in which it was due."""
-    started: Counter[int] = Counter()
-    for agent in conducted.agents:
-        started.update(conducted.merge.tally(agent, number, trust_manifest=agent not in conducted.lost).started)
-    return started
-
-
-def _joined(seconds: Sequence[Second]) -> tuple[Second, Histogram]:
-    total = Second()
-    for second in seconds:
-        total.add(second)
-    return total, merged(total.latency)
-
-
-def _missing(conducted: Conducted, number: int, step: int) -> tuple[int, ...]:
-    """The intervals for which no agent's shard is here, though later ones are."""
-    seconds = conducted.merge.seconds(number)
-    return tuple(sorted({second // step for second in range(max(seconds, default=0)) if second not in seconds}))
-
-
-def _percentile_ms(histogram: Histogram, percentile: str) -> float | None:
-    return round(histogram.percentile_ns(percentile) / NS_PER_MS, 3) if histogram.count else None
-
-
 def _sample(evidence: Evidence, kind: str, secrets: Sequence[str]) -> Sample:
     was_sent = evidence.sent_ns > 0
     has_first = was_sent and evidence.first_ns > 0
@@ -402,9 +332,9 @@ def _agent(conducted: Conducted, agent: str, hello: Hello | None) -> AgentResult
         ok=total.ok,
         errors=total.errors,
         cpu_share=round(machine.cpu_ns / machine.wall_ns, 3) if machine.wall_ns else None,
-        lag_p50_ms=_percentile_ms(lag, "50"),
-        lag_p99_ms=_percentile_ms(lag, "99"),
-        loop_delay_p99_ms=_percentile_ms(delay, "99"),
+        lag_p50_ms=percentile_ms(lag, "50"),
+        lag_p99_ms=percentile_ms(lag, "99"),
+        loop_delay_p99_ms=percentile_ms(delay, "99"),
         clock_offset_ms=ready.clock_offset_ns / NS_PER_MS if ready else None,
         clock_error_ms=ready.clock_error_ns / NS_PER_MS if ready else None,
         pacer=machine.pacer,
