@@ -38,7 +38,10 @@ class Policy:
             asked = "load without a rate" if rate_per_s is None else f"{rate_per_s:g} requests/s"
             return f"{asked} was asked for: {self.source} allows {self.max_rate_per_s:g} requests/s"
         if self.max_connections is not None and connections > self.max_connections:
-            return f"{connections} connections were asked for: {self.source} allows {self.max_connections}"
+            return (
+                f"{connections} connections were asked for: {self.source} allows {self.max_connections}. Give that many "
+                "connections, or maxInFlight (1,024 where it is unset, in open load without connections)"
+            )
         return ""
 
 

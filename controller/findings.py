@@ -14,6 +14,7 @@ MOSTLY = 0.5
 IN_TIME = 0.99
 BAD_SECONDS = 0.01
 BUSY = 0.9
+IN_TIME_MS = 100.0
 NEARLY = 0.9
 LEAST_WAIT_MS = 1.0
 STEADY = 2.0
@@ -76,6 +77,16 @@ def load_not_made(segment: SegmentResult, agents: Sequence[AgentResult], tightes
             return (
                 f"in {len(bad)} of {len(due)} seconds the agents began less than 99 % of the plan in time "
                 f"({started:,} of {planned:,} requests{_named(target)}): {advice}"
+            )
+        busy = max((agent.cpu_share or 0.0 for agent in agents), default=0.0)
+        waited_ms = target.clocks.wait.percentiles.get("99", 0.0)
+        if busy > BUSY and waited_ms > IN_TIME_MS and segment.achieved_per_s:
+            asked = segment.rate_per_s or segment.achieved_per_s
+            would_do = max(len(agents) + 1, math.ceil(len(agents) * asked / segment.achieved_per_s))
+            return (
+                f"1 % of the requests{_named(target)} waited {waited_ms:.0f} ms or more to be sent while an agent's CPU "
+                f"was {busy:.0%} busy, so it may have been the agent that they waited for, and not the target: "
+                f"{would_do} agents, or more cores, would do"
             )
         local = target.error_classes.get("local", 0)
         if local > MANY_ERRORS * max(target.account.tried, 1):

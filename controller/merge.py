@@ -176,7 +176,8 @@ class Merge:
     def unclear(self, agent: str, segment: int, length: int) -> set[int]:
         """Of so many seconds, those of which it is not known what an agent did in just them.
 
-        A shard is missing, or one tells of several seconds: those joined in a spool, those after a freeze.
+        A shard is missing, or one tells of several seconds: those joined in a spool, those after a freeze. After the
+        last shard of an agent that signed off, and all of whose shards are here, nothing happened.
         """
         covered: set[int] = set()
         blurred: set[int] = set()
@@ -184,6 +185,8 @@ class Merge:
             if (found, number) == (agent, segment):
                 covered |= told.covered
                 blurred |= told.blurred
+        if self.manifest(agent, segment) is not None and not self.missing(agent, segment):
+            length = min(length, max(covered, default=-1) + 1)
         gaps = set(range(length)) - covered
         return gaps | blurred | {second + 1 for second in gaps if second + 1 < length}
 

@@ -22,16 +22,20 @@ class Stage(NamedTuple):
 def meets(slos: Sequence[Slo], stage: Stage, confidence: float | None) -> bool | None:
     """Whether the SLOs on the whole hold within a stage; None if there are none, or one is undecided and none violated.
 
-    A lower limit on what grows with a run's length, such as a count, says nothing about a part of the run.
+    A lower limit on what grows with a run's length or load, such as a count or a rate, says nothing about a part of it.
     """
     answers = {
         judged(slo, stage.facts, stage.seconds, confidence).satisfied
         for slo in slos
-        if slo.metric.provider in stage.facts and (slo.is_upper or not slo.metric.grows)
+        if slo.metric.provider in stage.facts and (slo.is_upper or not _depends_on_load(slo))
     }
     if False in answers:
         return False
     return None if None in answers or not answers else True
+
+
+def _depends_on_load(slo: Slo) -> bool:
+    return slo.metric.grows or slo.metric.name == "rate"
 
 
 def best_stage(slos: Sequence[Slo], stages: Sequence[Stage], confidence: float | None) -> str:

@@ -148,7 +148,7 @@ def aborts(document: ReportInput) -> list[str]:
             continue
         name = "The run" if len(runs) == 1 else f"Run {number}"
         why = f": {run.why}" if run.why else ""
-        found.append(f"{name} was aborted{_when(cut[-1]) if cut else ''}{why}.")
+        found.append(f"{name} was aborted{_when(cut[0]) if cut else ''}{why}.")  # those after it never began
     return found
 
 

@@ -55,7 +55,12 @@ def test_without_a_policy_everything_may_be_loaded(address):
         (100.0, 8, ""),
         (100.1, 8, "100.1 requests/s was asked for: p.toml allows 100 requests/s"),
         (None, 8, "load without a rate was asked for: p.toml allows 100 requests/s"),
-        (1.0, 9, "9 connections were asked for: p.toml allows 8"),
+        (
+            1.0,
+            9,
+            "9 connections were asked for: p.toml allows 8. Give that many connections, or maxInFlight (1,024 where it "
+            "is unset, in open load without connections)",
+        ),
     ],
 )
 def test_a_ceiling_is_itself_allowed(rate, connections, words):
