@@ -78,15 +78,15 @@ def load_not_made(segment: SegmentResult, agents: Sequence[AgentResult], tightes
                 f"in {len(bad)} of {len(due)} seconds the agents began less than 99 % of the plan in time "
                 f"({started:,} of {planned:,} requests{_named(target)}): {advice}"
             )
-        busy = max((agent.cpu_share or 0.0 for agent in agents), default=0.0)
+        strain = _own_strain(agents)
         waited_ms = target.clocks.wait.percentiles.get("99", 0.0)
-        if busy > BUSY and waited_ms > IN_TIME_MS and segment.achieved_per_s:
+        if strain and waited_ms > IN_TIME_MS and segment.achieved_per_s:
             asked = segment.rate_per_s or segment.achieved_per_s
             would_do = max(len(agents) + 1, math.ceil(len(agents) * asked / segment.achieved_per_s))
             return (
-                f"1 % of the requests{_named(target)} waited {waited_ms:.0f} ms or more to be sent while an agent's CPU "
-                f"was {busy:.0%} busy, so it may have been the agent that they waited for, and not the target: "
-                f"{would_do} agents, or more cores, would do"
+                f"1 % of the requests{_named(target)} waited {waited_ms:.0f} ms or more to be sent while {strain}, so it "
+                f"may have been the agent that they waited for, and not the target: {would_do} agents, or more cores, "
+                "would do"
             )
         local = target.error_classes.get("local", 0)
         if local > MANY_ERRORS * max(target.account.tried, 1):
@@ -95,6 +95,15 @@ def load_not_made(segment: SegmentResult, agents: Sequence[AgentResult], tightes
                 f"raise their limits (ulimit -n, ip_local_port_range), or use {len(agents) + 1} agents"
             )
     return ""
+
+
+def _own_strain(agents: Sequence[AgentResult]) -> str:
+    """What says that an agent had as much to do as it could, or its machine had; empty if nothing does."""
+    busiest = max((agent.cpu_share or 0.0 for agent in agents), default=0.0)
+    latest_ms = max((agent.loop_delay_p99_ms or 0.0 for agent in agents), default=0.0)
+    if busiest > BUSY:
+        return f"an agent's CPU was {busiest:.0%} busy"
+    return f"an agent ran its own work {latest_ms:.0f} ms late" if latest_ms > LOOP_DELAY_MS else ""
 
 
 def _strain(agents: Sequence[AgentResult]) -> str:
@@ -166,7 +175,7 @@ def _of_segment(
             "connections reached: a target that stalls slows the load down with it",
         )
     limited = connection_limited(segment)
-    if limited:
+    if limited and not load_not_made(segment, agents, None):
         yield _finding("connection-limited", Severity.WARNING, limited)
     for target in segment.targets:
         not_made = load_not_made(segment, agents, tightest_ms.get(target.provider))

@@ -58,8 +58,10 @@ def test_without_a_policy_everything_may_be_loaded(address):
         (
             1.0,
             9,
-            "9 connections were asked for: p.toml allows 8. Give that many connections, or maxInFlight (1,024 where it "
-            "is unset, in open load without connections)",
+            (
+                "9 connections were asked for: p.toml allows 8. Give that many connections, or maxInFlight (1,024 where it "
+                "is unset, in open load without connections)"
+            ),
         ),
     ],
 )
