@@ -87,6 +87,14 @@ class World:
         """`seatrial` with these arguments, to its end."""
         return ended(self.start(*command), timeout_s)
 
+    def load(self, http: Document, slos: Sequence[Document] = (), *flags: str) -> Ran:
+        """An experiment of one http task and upper limits, to its end."""
+        spec: list[Document] = [{"task": "http", "with": http}]
+        if slos:
+            spec.append({"task": "assess", "with": {"SLOs": {"upper": list(slos)}}})
+        (self.folder / "experiment.yaml").write_text(yaml.safe_dump({"spec": spec}))
+        return self.run("run", *flags)
+
     def shell(self, script: str) -> Ran:
         """A shell script in which our programs are on the PATH."""
         path = f"{SCRIPTS}{os.pathsep}{self.environment.get('PATH', '')}"
@@ -170,6 +178,11 @@ class Target:
     def seen(self, path: str) -> Document:
         """What it has seen on one path."""
         return self.stats().get(path, {"requests": 0, "headers": {}, "bodies": {}, "log": []})
+
+    def received_s(self, path: str) -> list[float]:
+        """When each request on one path was complete, from the first of them on."""
+        clocks = sorted(received_ns / 1e9 for received_ns, _scripted, _answered in self.seen(path)["log"])
+        return [one - clocks[0] for one in clocks]
 
 
 @contextmanager
