@@ -1,7 +1,7 @@
 """A scripted HTTP target in a process of its own: it does what the last part of the path says, and counts exactly.
 
 `/ok` answers 200 and `ok` at once. Of `?ms=`, `?status=` and `?body=` each is a list, of which the n-th request on a path
-gets its own share, round and round; `ms=1*290,300*20` stands for 310 of them. `/status/503` answers that status, `/echo`
+gets its own share, round and round (bodies have | between them); `ms=1*290,300*20` stands for 310 of them. `/status/503` answers that status, `/echo`
 with the request's headers, `/redirect?to=/any/ok` with that location. `/hang`, `/reset`, `/garbage`, `/huge` (10 GB, announced), `/endless` (10 GB in chunks) and `/slow` (a body that
 does not come to its end) are the hostile ones. What stands before (`/any/words/ok`) only tells requests apart.
 `/stats` tells of every other path: requests, header values, bodies, the clocks of each request, bytes both ways, and the
@@ -53,7 +53,7 @@ NUMBERS = count()
 @lru_cache
 def scripted(query: str, name: str, default: str) -> list[str]:
     """The list of that name in a query, without its shorthand."""
-    words = parse_qs(query).get(name, [default])[0].split(",")
+    words = parse_qs(query).get(name, [default])[0].split("|" if name == "body" else ",")
     pairs = [word.partition("*") for word in words]
     return [word for word, _, times in pairs for _ in range(int(times or 1))]
 
