@@ -23,8 +23,8 @@ from protocol.spread import spreads
 IN_TIME_NS = 100_000_000  # a request counts for its second if it was started no later than this after it was due
 BLOCK = 256
 CHUNK = 50_000
-_BUSY_RATE = 30_000
-_FLOOR_NS = 50_000  # at such rates waking for each request costs more than it gives
+_BUSY_RATE = 15_000
+_FLOOR_NS = 70_000  # at such rates waking for each request costs more than it gives
 _KEPT_BLOCKS = 8
 _Ns = npt.NDArray[np.int64]
 _Count = Callable[[int, int, int], None]  # phase, target, how many
