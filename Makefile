@@ -8,7 +8,7 @@ demo: $(VENV)/.installed    ## a sample service, NATS, two agents, one experimen
 	@$(BIN)/seatrial demo
 
 test: $(VENV)/.installed    ## all tests but the opt-in ones
-	$(BIN)/pytest -m "not soak" -n auto --dist loadfile
+	$(BIN)/pytest -m "not soak and not alone" -n auto --dist loadfile && $(BIN)/pytest -m alone
 
 check: $(VENV)/.installed   ## formatting, lint, types, who imports whom
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
