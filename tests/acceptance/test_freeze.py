@@ -28,6 +28,9 @@ FREEZE_AFTER_S = 4.0
 FREEZE_S = 3.0
 PATH = "/freeze/ok"
 BOUND = 0.01
+# The machine is shared: where neighbours kept the agents from their work, and the result says so, it is run again. Were
+# that said without them, it would be said each time, and the last run is the one that is looked at.
+RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,15 @@ def frozen_unset(tmp_path_factory: pytest.TempPathFactory) -> Frozen:
 
 
 def _run(folder: Path, most: int, **load: int) -> Frozen:
+    for number in range(RUNS):
+        frozen = _run_once(folder / str(number), most, **load)
+        if "load-not-made" not in [finding["code"] for finding in frozen.result["findings"]]:
+            break
+        print(f"run {number}: neighbours kept the agents from their work")
+    return frozen
+
+
+def _run_once(folder: Path, most: int, **load: int) -> Frozen:
     with serving() as target, world_in(folder) as world:
         settings = {"duration": f"{LENGTH_S}s", "qps": RATE, "percentiles": "{70,85}", "timeout": "10s", **load}
         launch = world.start(
