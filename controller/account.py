@@ -78,15 +78,29 @@ def measured(conducted: Conducted, segment: int, part: Selection = ALL, elapsed_
     return Measured(total, load.shape.is_open, unaccounted, load.targets[0].limits_ns, elapsed_s)
 
 
-def running(conducted: Conducted, segment: int, now_s: float) -> dict[str, Measured]:
-    """What the shards of a segment under way say so far, by provider, for `abortOn`."""
+def running(conducted: Conducted, segment: int) -> dict[str, Measured]:
+    """What the shards of a segment under way say so far, by provider, for `abortOn`.
+
+    Rates are over the seconds that all agents have told of, but for the last: what was sent in it may still be in flight.
+    So a rate so far is too high rather than too low, and unknown at first.
+    """
     load = conducted.plan.segments[segment]
-    elapsed_s = max(0.0, now_s - conducted.started_s.get(segment, now_s))
+    told_s = min((conducted.merge.told_s(agent, segment) for agent in conducted.agents), default=0)
     found = {}
     for provider, part in selections(load).items():
         tally = conducted.merge.live(segment, part.holds)
-        found[provider] = Measured(tally, load.shape.is_open, 0, load.targets[0].limits_ns, elapsed_s)
+        length_s = _covered_s(load, part, max(0.0, told_s - 1.0))
+        found[provider] = Measured(tally, load.shape.is_open, 0, load.targets[0].limits_ns, length_s)
     return found
+
+
+def _covered_s(load: LoadSegment, part: Selection, told_s: float) -> float:
+    """How much of a part lies in the first so many seconds of its segment."""
+    if not load.phases or part.phases is None:
+        return told_s
+    phases = [load.phases[phase] for phase in part.phases]
+    ends_s = [told_s if one is load.phases[-1] else min(one.ends_ns / NS_PER_S, told_s) for one in phases]
+    return sum(max(0.0, end_s - one.starts_ns / NS_PER_S) for one, end_s in zip(phases, ends_s, strict=True))
 
 
 def selections(load: LoadSegment) -> dict[str, Selection]:

@@ -343,7 +343,7 @@ class Conductor:
             if read == self._sequence or self.run.phase is not Phase.RUNNING:
                 continue
             read = self._sequence
-            measured = running(self.conducted, self.run.segment, self._now_s())
+            measured = running(self.conducted, self.run.segment)
             found = first_violated(self._order.abort_on, measured)
             if found is not None:
                 why = sentence(found, measured[found.slo.metric.provider])

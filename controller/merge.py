@@ -173,6 +173,15 @@ class Merge:
                 found.setdefault(number, Second()).add(second)
         return found
 
+    def told_s(self, agent: str, segment: int) -> int:
+        """How many seconds of a segment an agent has told of, from the first."""
+        covered = [
+            max(told.covered, default=-1) + 1
+            for (found, _incarnation, number), told in self._agents.items()
+            if (found, number) == (agent, segment)
+        ]
+        return max(covered, default=0)
+
     def unclear(self, agent: str, segment: int, length: int) -> set[int]:
         """Of so many seconds, those of which it is not known what an agent did in just them.
 

@@ -299,4 +299,24 @@ async def test_abort_on_judges_percentiles_by_exact_counts():
             conductor = await world.conductor(segment(shape), abort_on=(limit,))
             conducted = await conductor.conduct()
         assert conducted.ended is ended
-        assert running(conducted, 0, 0.0)["http"].requests >= 100
+        assert running(conducted, 0)["http"].requests >= 100
+
+
+@in_virtual_time
+async def test_a_rate_that_is_held_ends_no_run():
+    shape = Shape(rate_per_s="200", duration_ns=6 * NS_PER_S)
+    limit = AbortOn.model_validate({"metric": "http/rate", "lower": 199})
+    async with a_world(2, behave=always(0.3)) as world:
+        conducted = await (await world.conductor(segment(shape, connections=400), abort_on=(limit,))).conduct()
+
+    assert conducted.ended is RunEnded.COMPLETE
+
+
+@in_virtual_time
+async def test_a_rate_that_is_not_reached_ends_the_run():
+    shape = Shape(rate_per_s="200", duration_ns=60 * NS_PER_S)
+    limit = AbortOn.model_validate({"metric": "http/rate", "lower": 100})
+    async with a_world(2, behave=always(1)) as world:
+        conducted = await (await world.conductor(segment(shape, connections=40), abort_on=(limit,))).conduct()
+
+    assert conducted.ended is RunEnded.ABORTED
