@@ -214,9 +214,16 @@ class Duty:
         if self._pools and self._connected_to == (segment.targets, room):
             return
         await self._disconnect()
+        # Over HTTP/1.1 each request at once takes a connection of its own, also in a mix with HTTP/2.
+        single = Room(room.connections * room.streams, room.ahead * room.streams)
         self._pools = tuple(
             Pool(
-                self._tools.make_driver(segment.targets, group[0], room, self.assign.user_agent),
+                self._tools.make_driver(
+                    segment.targets,
+                    group[0],
+                    room if segment.targets[group[0]].http2 else single,
+                    self.assign.user_agent,
+                ),
                 frozenset(group),
             )
             for group in grouped(segment.targets)
@@ -236,7 +243,7 @@ class Duty:
         for index, segment in enumerate(self.assign.segments):
             if segment.initial_calls:
                 await self._connect(index)
-                errors += [f"{segment.targets[0].url}: {error}" for error in await self._call_once(segment)]
+                errors += await self._call_once(segment)
         return errors
 
     async def _call_once(self, segment: Segment) -> list[str]:

@@ -11,7 +11,7 @@ from protocol import codec
 from protocol.messages import Segment, Shard, Target
 
 FOREVER_NS = 1 << 62
-_IS_FINE = frozenset((*range(200, 300), 418))  # as Fortio, which counts a teapot as success
+_IS_FINE = frozenset({418})  # as Fortio, which counts a teapot as success
 
 
 class Watching(Recorder):
@@ -26,8 +26,9 @@ class Watching(Recorder):
         """For drivers: a call ended. All are told in full, because none is faster than the slowest so far."""
         super().done(outcome)
         self.slow_ns[outcome.target] = -1
-        if outcome.status not in _IS_FINE:
-            self.wrong.append(f"{outcome.error or 'status'} {outcome.status or outcome.text}".strip())
+        if outcome.error is not None and outcome.status not in _IS_FINE:
+            url = self._targets[outcome.target].url
+            self.wrong.append(f"{url}: {outcome.error} {outcome.status or outcome.text}".strip())
 
 
 def rehearse(segments: Sequence[Segment], machinery: Machinery) -> None:

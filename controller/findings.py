@@ -218,13 +218,13 @@ def connection_limited(segment: SegmentResult) -> str:
 
 
 def _is_steady(target: TargetResult) -> bool:
-    """Whether answers took about as long at the end as at the beginning."""
-    seconds = [service for service in target.series.service_p50 if service is not None]
-    third = len(seconds) // 3
-    if not third:
-        return True
-    early, late = sorted(seconds[:third])[third // 2], sorted(seconds[-third:])[third // 2]
-    return late <= STEADY * early
+    """Whether answers came all the time, took about as long in each second, and hardly any was an error."""
+    account = target.account
+    if account.errors + account.unsent > MANY_ERRORS * (account.tried + account.unsent):
+        return False
+    seconds = target.series.service_p50
+    known = [one for one in seconds if one is not None]
+    return len(known) == len(seconds) > 0 and max(known) <= STEADY * sorted(known)[len(known) // 2]
 
 
 def _of_target(segment: SegmentResult, target: TargetResult) -> Iterator[Finding]:

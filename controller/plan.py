@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import msgspec
 
@@ -47,9 +48,11 @@ class LoadSegment:
 
     @property
     def rate_per_s(self) -> float | None:
-        """The mean of the rate asked for, None in closed load."""
+        """The rate asked for; of stages, the mean of the plan; None in closed load."""
         if not self.shape.is_open:
             return None
+        if self.shape.rate_per_s is not None:
+            return float(Fraction(self.shape.rate_per_s))
         timetable = Timetable(self.shape)
         return timetable.planned / max(timetable.length_ns, 1) * NS_PER_S
 

@@ -113,18 +113,20 @@ class Connection(asyncio.Protocol):
         send = self._sock_send
         if send is None or not self.is_usable:
             self._put(wire)
+            self._sent_ns = driver.now_ns()
         else:  # as _put, in one piece with this: it is all that most requests take
             self._received = self._first_ns = 0
             self._is_busy = True
             self._wire = wire
             self._bytes_out = length = len(wire)
+            # Before the call: the answer may be there before the kernel comes back from it.
+            self._sent_ns = driver.now_ns()
             try:
                 count = send(wire)
             except OSError:
                 count = -1
             if count != length:
                 self._put_rest(wire, max(count, 0))
-        self._sent_ns = driver.now_ns()
 
     def resend(self, request: Request, trip: Trip, number: int) -> None:
         """Hand the next request of a redirected one to the transport; its clocks go on."""

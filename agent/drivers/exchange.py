@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agent.drivers.http2 import Http2Driver
 
 _TRIES = 4  # of a request that servers refuse unprocessed
+_TRIES_AWAY = 64  # of one whose connections end by GOAWAY before its turn comes: nobody refuses it
 _BODILESS = (204, 304)
 _MOST_REDIRECT = 400
 
@@ -296,11 +297,15 @@ class Connection(asyncio.Protocol):
         exchange = stream.owner
         if reset.is_ours:
             self._tell(stream, ErrorClass.PROTOCOL, reset.text, now_ns)
-        elif reset.code == Code.REFUSED_STREAM and exchange.tries < _TRIES and stream.head is None:
+        elif reset.code == Code.REFUSED_STREAM and exchange.tries < self._most_tries and stream.head is None:
             exchange.tries += 1
             self._go_again(stream)
         else:
             self._tell(stream, ErrorClass.RESET, reset.text, now_ns)
+
+    @property
+    def _most_tries(self) -> int:
+        return _TRIES_AWAY if self.session.is_closing else _TRIES
 
     def _go_again(self, stream: Stream[Exchange]) -> None:
         """Send the request of a stream that is over again, or the one that follows it."""

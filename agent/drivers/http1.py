@@ -236,7 +236,8 @@ class Http1Driver:
                 error = failure.error if isinstance(failure, ConnectError) else ErrorClass.LOCAL
                 sent_ns = trip.sent_ns if trip else began_ns
                 outcome = Outcome(target, planned_ns, sent_ns, self.now_ns(), error, number=number, text=str(failure))
-                outcome.redirects = trip.hops if trip else 0
+                if trip:
+                    outcome.redirects, outcome.bytes_in, outcome.bytes_out = trip.hops, trip.bytes_in, trip.bytes_out
                 self.done(outcome)
             return
         self._no_longer_connecting()

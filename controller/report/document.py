@@ -90,7 +90,12 @@ def sentence(document: ReportInput) -> str:
         case Outcome.NONE if document.result.verdict is None:
             return "There is no verdict: nothing was assessed."
         case Outcome.NONE:
-            return "No SLOs were asked for; the measurement itself is sound."
+            return f"No SLOs were asked for; {_worth(document.result)}."
+
+
+def _worth(result: Result) -> str:
+    is_sound = all(one.severity is Severity.INFO for one in result.findings)
+    return "the measurement itself is sound" if is_sound else "what the measurement is worth, the findings tell"
 
 
 def _slos(count: int) -> str:

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from controller import findings, plan
+from controller.abort import first_violated, sentence
 from controller.account import Conducted, Selection, measured, selections
 from controller.assess import aborted_judgement
 from controller.conductor import Conductor, Order
@@ -214,7 +215,7 @@ def _harvest(conducted: Conducted, task: HttpTask, order: Order, telling: Tellin
             if index in order.whole_seconds:
                 harvest.seconds[provider] = by_second(conducted, index, part)
     harvest.run = with_best_stages(harvest, conducted, judging)
-    harvest.aborted = _aborted(conducted, harvest)
+    harvest.aborted = _aborted(conducted, task, harvest)
     tightest = {
         provider: min(
             (
@@ -230,12 +231,15 @@ def _harvest(conducted: Conducted, task: HttpTask, order: Order, telling: Tellin
     return harvest
 
 
-def _aborted(conducted: Conducted, harvest: Harvest) -> SLOJudgement | None:
-    """The judgement of the limit that ended the run, by what was known then."""
-    if conducted.aborted_by is None:
-        return None
-    slo = conducted.aborted_by.slo
-    return aborted_judgement(conducted.aborted, slo, harvest.facts.get(slo.metric.provider))
+def _aborted(conducted: Conducted, task: HttpTask, harvest: Harvest) -> SLOJudgement | None:
+    """The judgement of the limit that ended the run, by what was known then, or would have ended it."""
+    found, why = conducted.aborted_by, conducted.aborted
+    if found is None:
+        found = first_violated(task.abort_on, harvest.facts)
+        if found is None:
+            return None
+        why = f"{sentence(found, harvest.facts[found.slo.metric.provider])}; the run was over before that could end it"
+    return aborted_judgement(why, found.slo, harvest.facts.get(found.slo.metric.provider))
 
 
 def with_best_stages(harvest: Harvest, conducted: Conducted, judging: Judging) -> RunResult:

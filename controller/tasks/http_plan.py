@@ -47,8 +47,8 @@ def _of_stages(provider: str, load: plan.LoadSegment) -> list[str]:
 
 
 def _load(task: HttpTask, endpoints: Sequence[HttpEndpoint]) -> plan.LoadSegment:
-    """The segment, without its targets."""
-    first = endpoints[0]
+    """The segment, without its targets. Of a mix with HTTP/2, the streams are those of the endpoints that have any."""
+    first = max(endpoints, key=lambda endpoint: endpoint.streams)
     shape = _shape(first)
     is_unbounded = first.num_requests is None
     return plan.LoadSegment(
@@ -59,7 +59,12 @@ def _load(task: HttpTask, endpoints: Sequence[HttpEndpoint]) -> plan.LoadSegment
         connections=first.connections,
         max_length_ns=int(first.max_duration_s * NS_PER_S),
         is_warmup=task.is_warmup,
-        initial_calls=is_unbounded and not first.allow_initial_errors and not task.is_warmup,
+        initial_calls=(
+            is_unbounded
+            and not first.allow_initial_errors
+            and not task.is_warmup
+            and all(endpoint.expect == "success" for endpoint in endpoints)
+        ),
         ahead=first.ahead,
         streams=first.streams,
         phases=_phases(first, shape),
