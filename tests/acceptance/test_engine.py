@@ -107,6 +107,22 @@ def test_abort_on_ends_the_run_soon_and_fails(world: World, target: Target):
     assert result["runs"][0]["account"]["tried"] == len(at_s)
 
 
+def test_a_limit_that_is_crossed_too_late_to_end_the_run_fails_it_all_the_same(world: World, target: Target):
+    http = {
+        "url": f"{target.url}/late/status/503",
+        "rate": 200,
+        "duration": "800ms",
+        "allowInitialErrors": True,
+        "abortOn": [{"metric": "http/error-rate", "upper": 0.1}],
+    }
+
+    ran = run(world, http)
+
+    assert ran.code == 1, ran.out + ran.err
+    assert world.result()["runs"][0]["ended"] == "complete"
+    assert "the run was over before that could end it" in " ".join(ran.out.split())
+
+
 def test_a_stall_fails_the_worst_window_and_not_the_whole(world: World, target: Target):
     script = ",".join(["1"] * 290 + ["300"] * 20 + ["1"] * 290)
     http = {"url": f"{target.url}/window/ok?ms={script}", "rate": 100, "duration": "6s", "connections": 64}

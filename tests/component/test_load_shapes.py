@@ -1,7 +1,9 @@
 """Stages, users, think time, mixes, measured windows and abortOn, over agents on one bus, in virtual time."""
 
 from collections import Counter
+from dataclasses import replace
 
+import msgspec
 import pytest
 from fake_driver import Fate, always
 from virtual_time import in_virtual_time
@@ -12,7 +14,7 @@ from controller.events import RunEnded
 from controller.experiment.abort import AbortOn
 from controller.plan import LoadSegment, Phase
 from protocol.arrivals import NS_PER_S
-from protocol.messages import ErrorClass, Target
+from protocol.messages import ErrorClass, Http2, Target
 from protocol.schedule import Arrival, Mix, Shape, Stage, Timetable
 
 A, B, C = "http://127.0.0.1:1/a", "http://127.0.0.1:1/b", "http://127.0.0.2:1/c"
@@ -190,6 +192,21 @@ async def test_the_two_origins_of_a_mix_do_not_wait_for_each_other():
         assert measured(conducted, 0, selections(conducted.plan.segments[0])["http-a"]).latency("max") < 20
         assert accounts["http-c"].unsent == accounts["http-c"].planned - 3
         assert all(one.closes for one in accounts.values())
+
+
+@in_virtual_time
+async def test_beside_http2_each_request_over_http1_has_a_connection_of_its_own():
+    shape = Shape(rate_per_s="200", duration_ns=2 * NS_PER_S, seed=1)
+    mix = segment(shape, (A, C), connections=2, streams=50)
+    over_http2 = msgspec.structs.replace(mix.targets[0], http2=Http2.PRIOR_KNOWLEDGE)
+    async with a_world(1, behave=always(0.4)) as world:
+        conducted = await world.conduct(replace(mix, targets=(over_http2, mix.targets[1])))
+
+        assert closed_account(conducted).ok == 400
+        busy = [driver.most_in_flight for _url, driver in world[0].drivers if driver.sent]
+        assert len(busy) == 2
+        assert min(busy) > 25  # about 100/s for 0.4 s each
+        assert measured(conducted, 0).latency("max") < 450
 
 
 @in_virtual_time
