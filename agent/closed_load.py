@@ -42,6 +42,7 @@ class ClosedLoad:
         self._limit = UNBOUNDED if segment.count is None else segment.count
         self._next = 0
         self._thinking: deque[int] = deque()  # until when each of those who think does so
+        self._waiting: deque[int] = deque()  # since when each of those who would send has had no connection or stream
         self._start_ns = 0
         self._waker: Waker | None = None
         # Whether whoever has an answer goes on at once: then nothing needs to be looked up.
@@ -74,12 +75,12 @@ class ClosedLoad:
         self.clear_until_ns = min(self.clear_until_ns, self._start_ns + self._length_ns - 1)
         users = self._fixed if self._users is None else self._users.at(elapsed)
         while self._thinking and self._thinking[0] <= now_ns:
-            planned_ns = self._thinking[0]
-            if self.in_flight + len(self._thinking) <= users and not self._ask(planned_ns):
-                break
-            self._thinking.popleft()
-        while self.in_flight + len(self._thinking) < users and self._ask(now_ns):
-            pass
+            self._waiting.append(self._thinking.popleft())
+        surplus = self.in_flight + len(self._thinking) + len(self._waiting) - users
+        for _ in range(min(surplus, len(self._waiting))):
+            self._waiting.pop()
+        self._waiting.extend([now_ns] * -surplus)
+        self._serve()
         self._arm(elapsed)
 
     def done(self, outcome: Outcome) -> None:
@@ -110,7 +111,9 @@ class ClosedLoad:
         self.in_flight -= 1
         if now_ns <= self.clear_until_ns:
             if self._is_plain:
-                self._ask(now_ns)
+                if self._waiting or not self._ask(now_ns):
+                    self._waiting.append(now_ns)
+                    self._serve()
             elif self._think_ns:
                 self._think(now_ns)
             else:
@@ -123,10 +126,15 @@ class ClosedLoad:
     def _think(self, now_ns: int) -> None:
         """A user has its answer, and thinks; one that is too many leaves."""
         users = self._fixed if self._users is None else self._users.at(now_ns - self._start_ns)
-        if self.in_flight + len(self._thinking) < users:
+        if self.in_flight + len(self._thinking) + len(self._waiting) < users:
             self._thinking.append(now_ns + self._think_ns)
             if len(self._thinking) == 1:
                 self._arm(now_ns - self._start_ns)
+
+    def _serve(self) -> None:
+        """Let those send who have waited longest, as far as there is room."""
+        while self._waiting and self._ask(self._waiting[0]):
+            self._waiting.popleft()
 
     def _ask(self, planned_ns: int) -> bool:
         """Start the next request; False if there is none, or nothing is free."""

@@ -199,7 +199,9 @@ def connection_limited(segment: SegmentResult) -> str:
     The number needed is Little's law with the service time that 99 % of the requests did not exceed.
     """
     whole = segment.total or next(iter(segment.targets), None)
-    if segment.load == "closed" or whole is None or segment.connections_open < segment.connections:
+    if whole is not None and segment.load == "closed":
+        return _users_waited(segment, whole)
+    if whole is None or segment.connections_open < segment.connections:
         return ""
     wait, service = whole.clocks.wait, whole.clocks.service
     if not wait.count or not service.count:
@@ -214,6 +216,18 @@ def connection_limited(segment: SegmentResult) -> str:
         f"{segment.name}: 1 % of the requests waited {waited_ms:.1f} ms or more for one of {segment.connections} "
         f"connections, while the service took no longer than before: {needed} would carry the load "
         "(connections, or maxInFlight)"
+    )
+
+
+def _users_waited(segment: SegmentResult, whole: TargetResult) -> str:
+    """A sentence if users of closed load had nothing to send on for half as long as the service took."""
+    waited_ms = whole.clocks.wait.percentiles.get("50", 0.0)
+    served_ms = whole.clocks.service.percentiles.get("50", 0.0)
+    if waited_ms < max(LEAST_WAIT_MS, served_ms / 2):
+        return ""
+    return (
+        f"{segment.name}: half of the requests waited {waited_ms:.1f} ms or more for a free connection or stream: fewer "
+        "users were at work than were asked for. The server may allow fewer streams on a connection: give more connections"
     )
 
 

@@ -63,7 +63,7 @@ class Http2Driver:
         alpn = ("h2",) if own.http2 is Http2.ALPN or own.url.lower().startswith("https:") else ()
         self._connector = Connector(own, alpn=alpn, now_ns=now_ns, admit=admit)
         self._scheme = b"https" if self._connector.origin.is_tls else b"http"
-        self._connections = room.connections
+        self._room = room
         self._ahead = room.ahead
         self._rendered: list[tuple[bytes, bytes] | None] = [None] * len(targets)
         self._redirected: dict[tuple[int, str], Request] = {}
@@ -114,7 +114,7 @@ class Http2Driver:
         if self._is_closed:
             return False
         if len(self.waiting) >= len(self._connecting) * self._streams_expected():
-            if len(self._open) + len(self._connecting) >= self._connections:
+            if len(self._open) + len(self._connecting) >= self._most_connections():
                 return False
             self._begin()
         exchange = Exchange(target, self.requests[target], planned_ns, number)
@@ -182,7 +182,7 @@ class Http2Driver:
             connection.send(waiting.popleft())
         each = self._streams_expected()
         while len(waiting) > len(self._connecting) * each:
-            if self._is_closed or len(self._open) + len(self._connecting) >= self._connections:
+            if self._is_closed or len(self._open) + len(self._connecting) >= self._most_connections():
                 break
             self._begin()
 
@@ -201,6 +201,13 @@ class Http2Driver:
         """A connection is gone: there is room for another."""
         self._open.discard(connection)
         self._retired.discard(connection)
+
+    def _most_connections(self) -> int:
+        """As many as were given; where they may grow, more if the server allows fewer streams on each than were asked."""
+        room = self._room
+        if room.ahead >= room.connections:
+            return room.connections
+        return -(-room.connections * room.streams // self._streams_expected())
 
     def _streams_expected(self) -> int:
         """How many requests a new connection will carry, as far as the server told on others."""

@@ -135,6 +135,20 @@ async def test_the_time_of_a_thought_is_in_no_clock():
 
 
 @in_virtual_time
+async def test_users_without_a_stream_take_turns_and_their_wait_is_told():
+    """Ten users on a server that serves two at once: 0.1 s of service, and 0.4 s until it is a user's turn."""
+    shape = Shape(duration_ns=10 * NS_PER_S)
+    async with a_world(1, behave=always(0.1)) as world:
+        world[0].room_for = 2
+        conducted = await world.conduct(segment(shape, connections=10))
+
+    facts = measured(conducted, 0)
+    assert closed_account(conducted).ok == pytest.approx(200, abs=4)
+    assert facts.value("wait-p50") == pytest.approx(400, abs=5)
+    assert facts.value("service-max") == pytest.approx(100, abs=1)
+
+
+@in_virtual_time
 async def test_users_come_and_go_by_stages():
     shape = Shape(users=(stage(2, 2, 3), stage(6, 6, 3), stage(1, 1, 3)))
     phases = phases_of(("few", 0, 3, True), ("many", 3, 6, True), ("one", 6, 9, True))

@@ -82,6 +82,7 @@ class Agent:
     skew_ns: int = 0
     admit: Callable[[str], None] = lambda _url: None  # raises PermissionError for what must not be loaded
     drivers: list[tuple[str, FakeDriver]] = field(default_factory=list)
+    room_for: int = 1 << 30  # requests at once, whatever the driver was given
     behave_of: dict[str, Behaviour] = field(default_factory=dict)  # by URL, where it is not the same for all
     is_dead: bool = False
 
@@ -118,7 +119,9 @@ class Agent:
     def _make_driver(self, targets: tuple[Target, ...], home: int, room: Room, _user_agent: str) -> FakeDriver:
         url = targets[home].url
         behave = self.behave_of.get(url, self.behave)
-        driver = FakeDriver(room.connections * room.streams, behave, lambda: self.admit(url), self._start_ns)
+        driver = FakeDriver(
+            min(self.room_for, room.connections * room.streams), behave, lambda: self.admit(url), self._start_ns
+        )
         driver.is_dead = self.is_dead
         self.drivers.append((url, driver))
         return driver

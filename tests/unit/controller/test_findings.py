@@ -278,3 +278,44 @@ def test_a_closed_load_of_requests_is_sound():
     )
 
     assert found.outcome is Outcome.PASS
+
+
+# --- did the connections do? ---------------------------------------------------------------------------------------
+
+
+def waiting(*, wait_ms, service_ms, seconds, kind="open", errors=0):
+    """A load whose requests waited so long for one of four connections, of which all were in use."""
+    spans = {
+        name: Distribution(count=1000, percentiles={"50": ms, "99": ms})
+        for name, ms in (("wait", wait_ms), ("service", service_ms))
+    }
+    one = target(tried=1000, errors=errors, series=Points(planned=(100,) * len(seconds), service_p50=tuple(seconds)))
+    found = segment(one.model_copy(update={"clocks": CLOCKS.model_copy(update=spans)}), kind=kind)
+    return found.model_copy(update={"connections_open": 4, "rate_per_s": 100.0, "achieved_per_s": 100.0})
+
+
+def test_a_cap_that_binds_while_the_service_is_steady_is_told_with_the_number_needed():
+    found = findings.connection_limited(waiting(wait_ms=200, service_ms=100, seconds=[100] * 10))
+
+    assert ": 10 would carry the load" in found
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"wait_ms": 0.5, "service_ms": 100, "seconds": [100] * 10},
+        {"wait_ms": 200, "service_ms": 100, "seconds": [100] * 4 + [None] * 2 + [100] * 4},
+        {"wait_ms": 200, "service_ms": 100, "seconds": [100] * 7 + [300] * 3},
+        {"wait_ms": 200, "service_ms": 100, "seconds": [100] * 10, "errors": 500},
+    ],
+    ids=["no wait", "a stall", "ever slower", "errors"],
+)
+def test_a_service_that_is_not_steady_is_what_requests_wait_for(facts):
+    assert findings.connection_limited(waiting(**facts)) == ""
+
+
+def test_users_of_closed_load_who_had_nothing_to_send_on_are_told():
+    assert "fewer users were at work" in findings.connection_limited(
+        waiting(wait_ms=80, service_ms=100, seconds=[100], kind="closed")
+    )
+    assert not findings.connection_limited(waiting(wait_ms=0.1, service_ms=100, seconds=[100], kind="closed"))
