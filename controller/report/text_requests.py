@@ -32,6 +32,14 @@ def errors(document: ReportInput) -> Iterator[str]:
         rows += [("unsent", str(part.unsent), share(part.unsent, sought))] if part.unsent else []
         rows += [(f"status {code}", str(count), share(count, sought)) for code, count in _counted(target.status_codes)]
         yield from lines.table(("Outcome", "Requests", "Share"), rows)
+        for reason in _reasons(target):
+            yield from lines.said(reason, "- ")
+
+
+def _reasons(target: TargetResult) -> list[str]:
+    """What the first request of each class said of itself, where that is more than the class."""
+    first = {one.kind: one.error for one in reversed(target.samples) if one.kind in target.error_classes}
+    return [first[name] for name, _count in _counted(target.error_classes) if ": " in first.get(name, "")]
 
 
 def _counted(counts: dict[str, int]) -> list[tuple[str, int]]:
