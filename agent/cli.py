@@ -94,7 +94,7 @@ async def _serve(options: argparse.Namespace) -> None:
     import structlog  # noqa: PLC0415 see _run
 
     from agent.drivers.http1 import Http1Driver  # noqa: PLC0415
-    from agent.drivers.http2 import Http2Driver  # noqa: PLC0415
+    from agent.drivers.http2 import Http2Driver  # noqa: PLC0415 see _run
     from agent.duty import Tools  # noqa: PLC0415
     from agent.outcome import Driver, Room  # noqa: PLC0415
     from agent.policy import ANY_TARGET, Policy, read_policy  # noqa: PLC0415

@@ -116,6 +116,7 @@ class ClosedLoad:
                     self._serve()
             elif self._think_ns:
                 self._think(now_ns)
+                self._serve()
             else:
                 self.tick(now_ns)
         elif not self._reins.is_barred(now_ns):

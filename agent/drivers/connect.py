@@ -113,7 +113,7 @@ class Connector:
             raise ConnectError(ErrorClass.DNS, f"{host!r}: no answer within the time-out") from failure
         except OSError as failure:
             raise ConnectError(ErrorClass.DNS, str(failure)) from failure
-        self._found = list(dict.fromkeys((info[0], info[4]) for info in found))  # type: ignore[misc]
+        self._found = list(dict.fromkeys((info[0], info[4]) for info in found))  # type: ignore[misc]  # of TCP: no other address is asked for
         self.addresses = [str(address[0]) for _family, address in self._found]
 
 

@@ -149,6 +149,16 @@ async def test_users_without_a_stream_take_turns_and_their_wait_is_told():
 
 
 @in_virtual_time
+async def test_a_user_who_thinks_leaves_its_stream_to_one_who_waits_at_once():
+    shape = Shape(duration_ns=10 * NS_PER_S, think_ns=50_000_000)
+    async with a_world(1, behave=always(0.103)) as world:
+        world[0].room_for = 1
+        conducted = await world.conduct(segment(shape, connections=4))
+
+    assert closed_account(conducted).ok == pytest.approx(10 / 0.103, abs=1)  # one after the other, without a gap
+
+
+@in_virtual_time
 async def test_users_come_and_go_by_stages():
     shape = Shape(users=(stage(2, 2, 3), stage(6, 6, 3), stage(1, 1, 3)))
     phases = phases_of(("few", 0, 3, True), ("many", 3, 6, True), ("one", 6, 9, True))
