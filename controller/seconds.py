@@ -17,9 +17,8 @@ SERIES_POINTS = 1800
 
 def series_of(conducted: Conducted, number: int, target: int | None, *, is_whole: bool) -> Series:
     """Per second; what was planned and begun is known of all targets of a segment together."""
-    load = conducted.plan.segments[number]
     seconds = conducted.merge.seconds(number, target)
-    due = _due_per_second(conducted, number) if load.shape.is_open and is_whole else []
+    due = due_per_second(conducted, number) if is_whole else []
     length = max((len(due), *(second + 1 for second in seconds)), default=0)
     if not length:
         return Series()
@@ -43,9 +42,12 @@ def series_of(conducted: Conducted, number: int, target: int | None, *, is_whole
     )
 
 
-def _due_per_second(conducted: Conducted, number: int) -> list[int]:
-    """What was to begin in each whole second, by the plan as it was made; a second that was cut short is left out."""
-    if number not in conducted.started_s:
+def due_per_second(conducted: Conducted, number: int) -> list[int]:
+    """What was to begin in each whole second, by the plan as it was made; a second that was cut short is left out.
+
+    Closed load has no such plan.
+    """
+    if number not in conducted.started_s or not conducted.plan.segments[number].shape.is_open:
         return []
     timetable = Timetable(conducted.plan.segments[number].shape)
     seconds = -(-timetable.length_ns // NS_PER_S)

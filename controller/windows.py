@@ -32,7 +32,8 @@ class BySecond:
 
     The seconds are looked up in order, each once and those of the worst window once more: they may be made as they are
     asked for. `starts_s` and `ends_s` are where what is measured begins and ends, such as a stage. For the seconds in
-    `missing`, a shard did not arrive. `unaccounted` requests may have been done in any second.
+    `missing`, a shard did not arrive. `unaccounted` requests may have been done in any second. In those of `idle` nothing
+    was planned: a window of such seconds alone, in which nothing was done, is none.
     """
 
     seconds: Mapping[int, Tally]
@@ -42,6 +43,7 @@ class BySecond:
     ends_s: float = 0.0
     missing: frozenset[int] = frozenset()
     unaccounted: int = 0
+    idle: frozenset[int] = frozenset()  # seconds for which nothing was planned
 
     @cached_property
     def whole(self) -> range:
@@ -54,6 +56,10 @@ class BySecond:
         begins_s = self.starts_s if window.start == self.whole.start else float(window.start)
         ends_s = max(self.ends_s, float(window.stop)) if window.stop == self.whole.stop else float(window.stop)
         return begins_s, ends_s
+
+    def is_idle(self, window: range) -> bool:
+        """Whether it is known that nothing was to be done in a window."""
+        return self.idle.issuperset(window) and not self.missing_in(window) and not self.unaccounted
 
     def missing_in(self, window: range) -> list[int]:
         """The seconds of a window for which a shard did not arrive."""
@@ -85,7 +91,14 @@ def worst(slo: Slo, by_second: BySecond | None, confidence: float | None) -> SLO
     if by_second is None:
         missing = Decision(None, (MISSING,), f"{slo.metric} was not measured")
         return judgement(slo, None, missing).model_copy(update={"window": text})
-    found = [_judged(slo, by_second, window, facts, confidence) for window, facts in _slide(slo, by_second)]
+    found = [
+        _judged(slo, by_second, window, facts, confidence)
+        for window, facts in _slide(slo, by_second)
+        if not (by_second.is_idle(window) and facts.requests == 0)
+    ]
+    if not found:
+        missing = Decision(None, (MISSING,), f"{slo.metric} was not measured")
+        return judgement(slo, None, missing).model_copy(update={"window": text})
     chosen = max(found, key=lambda one: one.badness)  # the first of those that are equally bad
     facts = next(facts for _window, facts in _slide(slo, by_second, chosen.window))
     decision = chosen.decision

@@ -31,6 +31,7 @@ from controller.experiment.result import (
 )
 from controller.fleet import Fleet
 from controller.measure import Measured
+from controller.seconds import due_per_second
 from controller.stages import Stage, best_stage, meets
 from controller.summary import Telling, elapsed_s, grouped, length_s, run_result, scalars
 from controller.tasks.crew import agents_for
@@ -286,6 +287,7 @@ def by_second(conducted: Conducted, number: int, part: Selection) -> BySecond:
     unclear = {one for agent in conducted.agents for one in conducted.merge.unclear(agent, number, length)}
     is_last = not own or own[-1] is load.phases[-1]
     seconds = {one for one in unclear if starts_s - 1 < one and (is_last or one < ends_s)}
+    idle = {second for second, due in enumerate(due_per_second(conducted, number)) if not due}
     return BySecond(
         conducted.merge.whole_seconds(number, part.holds),
         load.shape.is_open,
@@ -294,6 +296,7 @@ def by_second(conducted: Conducted, number: int, part: Selection) -> BySecond:
         ends_s,
         frozenset(seconds),
         facts.unaccounted,
+        frozenset(idle),
     )
 
 

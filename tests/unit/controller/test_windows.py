@@ -273,3 +273,31 @@ def test_an_slo_without_a_window_is_judged_on_the_whole_and_one_with_a_window_ne
     assert judged(plain, facts, {}, None) == judge(plain, facts["http"], None)
     assert judged(sliding, facts, {}, None).decided_by == (MISSING,)
     assert judged(sliding, facts, {"http": by_second(steady(9), sliding, OPEN, (0.0, 9.0))}, None).satisfied is True
+
+
+GOOD_SECOND = Raw((Sample(10 * MS),) * 100)
+
+
+def windowed(seconds, **facts):
+    one = slo("latency-p50", upper="20ms", window_s=1)
+    made = by_second(seconds, one, OPEN, (0.0, 3.0))
+    return worst(one, replace(made, **facts), None)
+
+
+def test_a_second_in_which_nothing_was_planned_and_nothing_done_is_no_window():
+    assert windowed({0: GOOD_SECOND, 2: GOOD_SECOND}, idle=frozenset({1})).satisfied is True
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{}, {"idle": frozenset({1}), "missing": frozenset({1})}, {"idle": frozenset({1}), "unaccounted": 1}],
+    ids=["something was planned", "a shard is missing", "something is unaccounted"],
+)
+def test_a_second_in_which_something_may_have_been_done_decides(facts):
+    assert windowed({0: GOOD_SECOND, 2: GOOD_SECOND}, **facts).satisfied is None
+
+
+def test_late_answers_in_an_idle_second_count():
+    late = Raw((Sample(30 * MS),) * 100)
+
+    assert windowed({0: GOOD_SECOND, 1: late, 2: GOOD_SECOND}, idle=frozenset({1})).satisfied is False
